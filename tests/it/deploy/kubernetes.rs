@@ -190,7 +190,7 @@ fn the_example_agent_asks_a_local_process_that_alone_has_the_token() {
             .collect()
     };
     let socket = ("\"socket\"".to_owned(), "/run/agent-sts".to_owned());
-    assert_eq!(mounts(agent), [socket.clone()]);
+    assert_eq!(mounts(agent), std::slice::from_ref(&socket));
     assert!(mounts(local).contains(&socket));
     let mut command = vec!["sts-agent"];
     command.extend(strings(&local["args"]));

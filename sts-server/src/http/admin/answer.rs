@@ -1,5 +1,6 @@
 //! All statuses and bodies of the admin API: JSON, and problems (RFC 9457) with fixed texts.
 
+use askama::Template;
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use http::header::{CONTENT_TYPE, ETAG, WWW_AUTHENTICATE};
@@ -129,6 +130,44 @@ pub(super) fn problem(refused: &Refused, correlation_id: &str) -> Response {
     }
 }
 
+/// Returns 200 with a page of the console.
+pub(super) fn page(page: &impl Template) -> Response {
+    html(StatusCode::OK, page)
+}
+
+/// Returns the page of a refusal, with its status.
+pub(super) fn refusal_page(refused: &Refused, page: &impl Template) -> Response {
+    html(status(refused), page)
+}
+
+fn html(status: StatusCode, page: &impl Template) -> Response {
+    match page.render() {
+        Ok(text) => {
+            (status, [(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"))], text).into_response()
+        }
+        Err(error) => {
+            tracing::error!(%error, "failed to render a page of the console");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+/// Returns 421 for a name that is not that of the console.
+pub(super) fn wrong_host() -> Response {
+    let text = "The console answers to localhost, to IP addresses and to the host of admin.url.\n";
+    (StatusCode::MISDIRECTED_REQUEST, text).into_response()
+}
+
+/// Returns 403 for a form of another site.
+pub(super) fn other_site() -> Response {
+    (StatusCode::FORBIDDEN, "A form of another site is not accepted.\n").into_response()
+}
+
+/// Returns the reason phrase of the status of a refusal.
+pub(super) fn title(refused: &Refused) -> &'static str {
+    status(refused).canonical_reason().unwrap_or_default()
+}
+
 /// Returns the outcome as metrics name it.
 pub(super) fn outcome(refused: &Refused) -> RequestOutcome {
     match status(refused) {
@@ -139,7 +178,7 @@ pub(super) fn outcome(refused: &Refused) -> RequestOutcome {
     }
 }
 
-pub(super) fn status(refused: &Refused) -> StatusCode {
+fn status(refused: &Refused) -> StatusCode {
     match refused {
         Refused::Denied(denied) => denied_status(denied),
         Refused::RequestMemory | Refused::Busy => StatusCode::TOO_MANY_REQUESTS,

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use http::StatusCode;
 
-use super::super::AdminApi;
 use super::super::call::{self, Asked};
 use super::super::refused::Refused;
+use super::super::{AdminApi, answer};
 use super::BASE;
 use super::face::Browser;
 use super::page::{self, Frame, posted};
@@ -85,7 +84,7 @@ pub(super) async fn list(State(api): State<AdminApi>, request: Request) -> Respo
         });
         let agents = agents.collect();
         let page = List { frame: Frame::new(&api, &asked), query, agents, count, next };
-        Ok::<_, Refused>(page::html(StatusCode::OK, &page))
+        Ok::<_, Refused>(answer::page(&page))
     };
     call::answer_as(Browser, api, request, Role::Reader, act).await
 }
@@ -119,7 +118,7 @@ pub(super) async fn one(State(api): State<AdminApi>, request: Request) -> Respon
             events: found.rows.iter().map(EventRow::of).collect(),
             id,
         };
-        Ok::<_, Refused>(page::html(StatusCode::OK, &page))
+        Ok::<_, Refused>(answer::page(&page))
     };
     call::answer_as(Browser, api, request, Role::Reader, act).await
 }

@@ -5,14 +5,13 @@ use std::collections::{HashMap, HashSet};
 use askama::Template;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use http::StatusCode;
 
-use super::super::AdminApi;
 use super::super::audit::{self, From, Search};
 use super::super::call::{self, Asked};
 use super::super::refused::Refused;
+use super::super::{AdminApi, answer};
 use super::face::Browser;
-use super::page::{self, Frame};
+use super::page::Frame;
 use super::words::{EventRow, at, href, path_with};
 use crate::admin::{AuditQuery, Denied};
 use crate::config::Role;
@@ -73,7 +72,7 @@ pub(super) async fn search(State(api): State<AdminApi>, request: Request) -> Res
         });
         let events = found.rows.iter().map(EventRow::of).collect();
         let page = Found { frame: Frame::new(&api, &asked), fields, outcome, events, next };
-        Ok::<_, Refused>(page::html(StatusCode::OK, &page))
+        Ok::<_, Refused>(answer::page(&page))
     };
     call::answer_as(Browser, api, request, Role::Reader, act).await
 }
@@ -153,7 +152,7 @@ pub(super) async fn chain(State(api): State<AdminApi>, request: Request) -> Resp
             nodes: tree(&events),
             is_cut,
         };
-        Ok::<_, Refused>(page::html(StatusCode::OK, &page))
+        Ok::<_, Refused>(answer::page(&page))
     };
     call::answer_as(Browser, api, request, Role::Reader, act).await
 }
@@ -278,7 +277,7 @@ pub(super) async fn event(State(api): State<AdminApi>, request: Request) -> Resp
             chain_href: event.txn.as_deref().map(|txn| href("chains", txn)),
             why_href: why_refused(&event),
         };
-        Ok::<_, Refused>(page::html(StatusCode::OK, &page))
+        Ok::<_, Refused>(answer::page(&page))
     };
     call::answer_as(Browser, api, request, Role::Reader, act).await
 }

@@ -5,16 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use askama::Template;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use http::StatusCode;
 use rust_sugiyama::configure::Config;
 use rust_sugiyama::from_vertices_and_edges;
 use sts_protocol::Tenant;
 
-use super::super::AdminApi;
 use super::super::call::{self, Asked};
 use super::super::refused::Refused;
+use super::super::{AdminApi, answer};
 use super::face::Browser;
-use super::page::{self, Frame};
+use super::page::Frame;
 use super::words::{RuleRow, href};
 use crate::config::Role;
 use crate::registry::Delegation;
@@ -105,7 +104,7 @@ pub(super) async fn graph(State(api): State<AdminApi>, request: Request) -> Resp
         let drawing = (!rules.is_empty()).then(|| draw(&rules, &agent, &disabled));
         let rules = rules.into_iter().map(RuleRow::of).collect();
         let page = Graph { frame: Frame::new(&api, &asked), agent, tenant, hops, drawing, rules, left_out };
-        Ok::<_, Refused>(page::html(StatusCode::OK, &page))
+        Ok::<_, Refused>(answer::page(&page))
     };
     call::answer_as(Browser, api, request, Role::Reader, act).await
 }

@@ -5,22 +5,21 @@ use std::net::IpAddr;
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use http::header::{HOST, ORIGIN};
 use http::uri::Authority;
-use http::{HeaderMap, Method, StatusCode, Uri};
+use http::{HeaderMap, Method, Uri};
 
-use super::super::AdminApi;
+use super::super::{AdminApi, answer};
 
 /// Passes on a request of this site. Refuses the others with a line of text.
 pub(super) async fn guard(State(api): State<AdminApi>, request: Request, next: Next) -> Response {
     let headers = request.headers();
     let Some(host) = host(headers, api.administration.admin_host()) else {
-        let why = "The console answers to localhost, to IP addresses and to the host of admin.url.\n";
-        return (StatusCode::MISDIRECTED_REQUEST, why).into_response();
+        return answer::wrong_host();
     };
     if request.method() != Method::GET && request.method() != Method::HEAD && !is_of_this_site(headers, &host) {
-        return (StatusCode::FORBIDDEN, "A form of another site is not accepted.\n").into_response();
+        return answer::other_site();
     }
     next.run(request).await
 }

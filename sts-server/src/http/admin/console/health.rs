@@ -3,14 +3,13 @@
 use askama::Template;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 
-use super::super::AdminApi;
 use super::super::call::{self, Asked};
 use super::super::refused::Refused;
+use super::super::{AdminApi, answer};
 use super::face::Browser;
-use super::page::{self, Frame};
+use super::page::Frame;
 use crate::admin::ListedKey;
 use crate::config::Role;
 
@@ -64,7 +63,7 @@ pub(super) async fn health(State(api): State<AdminApi>, request: Request) -> Res
             keys: keys.into_iter().map(|key| row(key, now)).collect(),
             issuers,
         };
-        Ok::<_, Refused>(page::html(StatusCode::OK, &page))
+        Ok::<_, Refused>(answer::page(&page))
     };
     call::answer_as(Browser, api, request, Role::Reader, act).await
 }

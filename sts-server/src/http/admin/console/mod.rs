@@ -14,6 +14,7 @@ mod graph;
 mod guard;
 mod health;
 mod page;
+mod session;
 mod sign_in;
 mod stop;
 mod why;

@@ -3,14 +3,14 @@
 use askama::Template;
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Redirect, Response};
+use http::HeaderValue;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderValue, StatusCode};
 use sts_protocol::Form;
 
 use super::super::call::Asked;
 use super::super::refused::Refused;
 use super::super::{AdminApi, answer};
-use super::face;
+use super::session::session;
 use crate::admin::Denied;
 use crate::config::Role;
 
@@ -31,7 +31,7 @@ pub(super) struct Frame {
 
 impl Frame {
     pub(super) fn new(api: &AdminApi, asked: &Asked) -> Self {
-        let session = face::session(api, asked.headers());
+        let session = session(api, asked.headers());
         Self {
             operator: asked.operator.name.clone(),
             role: asked.operator.role,
@@ -49,7 +49,7 @@ impl Frame {
 /// Returns the form of a request, which must carry the token of the session.
 pub(super) fn posted(api: &AdminApi, asked: &Asked) -> Result<Form, Refused> {
     let form = asked.form()?;
-    let session = face::session(api, asked.headers()).ok_or(Denied::Unauthenticated)?;
+    let session = session(api, asked.headers()).ok_or(Denied::Unauthenticated)?;
     match form.get("form_token") {
         Some(token) if session.is_form_token(token) => Ok(form),
         Some(_) | None => Err(Refused::FormToken),
@@ -73,29 +73,16 @@ struct RefusedPage<'a> {
     correlation_id: &'a str,
 }
 
-/// Returns a page.
-pub(super) fn html(status: StatusCode, page: &impl Template) -> Response {
-    match page.render() {
-        Ok(text) => {
-            (status, [(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"))], text).into_response()
-        }
-        Err(error) => {
-            tracing::error!(%error, "failed to render a page of the console");
-            StatusCode::INTERNAL_SERVER_ERROR.into_response()
-        }
-    }
-}
-
 /// Returns the page of a refusal.
-pub(super) fn refusal(refused: &Refused, status: StatusCode, correlation_id: &str) -> Response {
+pub(super) fn refusal(refused: &Refused, correlation_id: &str) -> Response {
     let page = RefusedPage {
-        title: status.canonical_reason().unwrap_or_default(),
+        title: answer::title(refused),
         detail: answer::detail(refused),
         faults: refused.faults().iter().map(|fault| fault.message.as_str()).collect(),
         reason: refused.reason(),
         correlation_id,
     };
-    html(status, &page)
+    answer::refusal_page(refused, &page)
 }
 
 /// Redirects after a change, so that a reload of the page does not repeat it.
@@ -113,5 +100,5 @@ pub(super) async fn style() -> Response {
 
 pub(super) async fn unknown(request: Request) -> Response {
     let correlation_id = crate::http::intake::correlation_id(request.headers()).unwrap_or_default();
-    refusal(&Refused::Endpoint, StatusCode::NOT_FOUND, &correlation_id)
+    refusal(&Refused::Endpoint, &correlation_id)
 }

@@ -4,23 +4,21 @@ use std::pin::pin;
 
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Redirect, Response};
+use http::HeaderValue;
 use http::header::SET_COOKIE;
-use http::{HeaderValue, StatusCode};
 use secrecy::ExposeSecret as _;
 use sts_protocol::Form;
 
 use super::super::call::read;
 use super::super::refused::Refused;
 use super::super::{AdminApi, answer};
-use super::face::COOKIE_NAME;
-use super::page::{self, SignIn};
+use super::page::SignIn;
+use super::session::{COOKIE_NAME, SIGN_IN};
 use crate::admin::Denied;
 use crate::http::intake::{Intake, Observed};
 use crate::http::peer::Peer;
 use crate::telemetry::{Endpoint, RequestOutcome};
 
-/// The path of the sign-in page.
-pub(super) const PATH: &str = "/console/sign-in";
 /// The path of the first page.
 const HOME: &str = "/console";
 /// The attributes of the cookie. `Strict`: a link from another site arrives without a session.
@@ -29,7 +27,7 @@ const ATTRIBUTES: &str = "Path=/; Secure; HttpOnly; SameSite=Strict";
 /// Returns the path that signs in with a code of [`Access::offer`](crate::admin::Access::offer).
 #[must_use]
 pub fn sign_in_path(code: &str) -> String {
-    format!("{PATH}?code={code}")
+    format!("{SIGN_IN}?code={code}")
 }
 
 /// Shows the form. With the code of a link in the query, begins its session.
@@ -39,7 +37,7 @@ pub(super) async fn form(State(api): State<AdminApi>, request: Request) -> Respo
     if let Some(session) = bearer.and_then(|bearer| api.administration.begin_session(bearer.expose_secret())) {
         return signed_in(&session);
     }
-    page::html(StatusCode::OK, &SignIn { issuer: api.administration.issuer(), fault: None })
+    answer::page(&SignIn { issuer: api.administration.issuer(), fault: None })
 }
 
 /// Begins a session for the credential in the form. It replaces any session of the browser.
@@ -69,7 +67,7 @@ pub(super) async fn sign_in(State(api): State<AdminApi>, request: Request) -> Re
         Err(refused) => {
             observed.decided(answer::outcome(&refused), Some(refused.reason()));
             let fault = Some(answer::detail(&refused));
-            page::html(answer::status(&refused), &SignIn { issuer: api.administration.issuer(), fault })
+            answer::refusal_page(&refused, &SignIn { issuer: api.administration.issuer(), fault })
         }
     }
 }
@@ -80,7 +78,7 @@ fn signed_in(session: &str) -> Response {
 
 /// Ends the session of the browser.
 pub(super) async fn sign_out() -> Response {
-    with_cookie(Redirect::to(PATH).into_response(), &format!("{COOKIE_NAME}=; {ATTRIBUTES}; Max-Age=0"))
+    with_cookie(Redirect::to(SIGN_IN).into_response(), &format!("{COOKIE_NAME}=; {ATTRIBUTES}; Max-Age=0"))
 }
 
 fn with_cookie(mut response: Response, cookie: &str) -> Response {

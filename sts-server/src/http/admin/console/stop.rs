@@ -3,12 +3,11 @@
 use askama::Template;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use http::StatusCode;
 use sts_protocol::Form;
 
-use super::super::AdminApi;
 use super::super::call::{self, Asked};
 use super::super::refused::Refused;
+use super::super::{AdminApi, answer};
 use super::face::Browser;
 use super::page::{self, Frame, posted};
 use crate::admin::{Denied, Named, Reached, StandingRevocation, Wrong};
@@ -70,7 +69,7 @@ pub(super) async fn ask(State(api): State<AdminApi>, request: Request) -> Respon
             reached,
             standing: standing.iter().map(shown).collect(),
         };
-        Ok::<_, Refused>(page::html(StatusCode::OK, &page))
+        Ok::<_, Refused>(answer::page(&page))
     };
     call::answer_as(Browser, api, request, Role::Reader, act).await
 }

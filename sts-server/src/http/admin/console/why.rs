@@ -3,12 +3,11 @@
 use askama::Template;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use http::StatusCode;
 use sts_protocol::{AuthorizationDetail, Form};
 
-use super::super::AdminApi;
 use super::super::call::{self, Asked};
 use super::super::refused::Refused;
+use super::super::{AdminApi, answer};
 use super::face::Browser;
 use super::page::{self, Frame, posted};
 use crate::admin::{Denied, ExplainRequest};
@@ -68,7 +67,7 @@ pub(super) async fn ask(State(api): State<AdminApi>, request: Request) -> Respon
     let act = async move |api: AdminApi, asked: Asked| {
         let names: Vec<&str> = FIELDS.iter().map(|(name, ..)| *name).collect();
         let given = asked.query(&names)?;
-        Ok::<_, Refused>(page::html(StatusCode::OK, &Why::new(&api, &asked, &given, None)))
+        Ok::<_, Refused>(answer::page(&Why::new(&api, &asked, &given, None)))
     };
     call::answer_as(Browser, api, request, Role::Reader, act).await
 }
@@ -81,7 +80,7 @@ pub(super) async fn explain(State(api): State<AdminApi>, request: Request) -> Re
         let explanation =
             explanation.map_err(|wrong| Denied::Faults(vec![FieldFault::of(wrong.parameter, wrong.to_string())]))?;
         let page = Why::new(&api, &asked, &form, Some(shown(explanation)));
-        Ok::<_, Refused>(page::html(StatusCode::OK, &page))
+        Ok::<_, Refused>(answer::page(&page))
     };
     call::answer_as(Browser, api, request, Role::Reader, act).await
 }
