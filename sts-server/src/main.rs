@@ -21,7 +21,7 @@ const FAILED: u8 = 2;
 fn main() -> ExitCode {
     match run() {
         Ok(code) => code,
-        // The reader of the output has closed it, as `head` does.
+        // The reader of a stream has closed it, as `head` does.
         Err(CliError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             // No output is left if standard error is closed too.

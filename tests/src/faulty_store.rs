@@ -154,6 +154,10 @@ impl Store for FaultyStore {
         self.unless(&[])?.inspect().await
     }
 
+    async fn check_codes(&self) -> Result<(), StorageError> {
+        self.unless(&[])?.check_codes().await
+    }
+
     async fn audit_keys(&self) -> Result<Vec<AuditKeyRow>, StorageError> {
         self.unless(&[])?.audit_keys().await
     }

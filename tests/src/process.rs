@@ -124,6 +124,19 @@ impl Folder {
         outcome(command).await
     }
 
+    /// As [`Folder::run`], with nobody who reads what it prints. Returns the exit code.
+    ///
+    /// # Panics
+    /// When the command does not start or end.
+    pub async fn run_unread(&self, arguments: &[&str]) -> i32 {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = clean(self.program().await, self.directory.path());
+        command.args(arguments).args(["--config", "sts.toml"]).stdout(writer).stderr(Stdio::null());
+        let status = tokio::time::timeout(COMMAND_PATIENCE, command.status()).await;
+        status.expect("the command ends").expect("the command starts").code().unwrap_or(-1)
+    }
+
     async fn program(&self) -> &Path {
         match &self.program {
             Some(program) => program,

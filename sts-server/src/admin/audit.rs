@@ -134,6 +134,7 @@ impl Administration {
     pub async fn shorten_audit(&self) -> Result<u64, RetentionError> {
         let Some(span) = self.config.audit.retain else { return Ok(0) };
         let now = self.now().min(self.store.state().await?.time);
+        self.store.check_codes().await?;
         let keys = self.chain_keys().await?;
         record::shorten(&*self.store, &keys, cutoff(now, span)).await
     }
@@ -169,7 +170,7 @@ impl Administration {
     /// if the row has no fault that is not acknowledged.
     ///
     /// # Errors
-    /// [`StorageError`].
+    /// [`StorageError`]; `Foreign` under another master key, whose event no server would accept.
     pub async fn acknowledge_audit(
         &self,
         (writer, sequence): (&str, i64),
@@ -177,6 +178,7 @@ impl Administration {
         why: &str,
         by: &By,
     ) -> Result<Option<AuditFault>, StorageError> {
+        self.store.check_codes().await?;
         let report = record::verify(&*self.store, &self.chain_keys().await?, heads).await?;
         let is_named = |(fault, _): &(&AuditFault, &String)| fault.row() == (writer, sequence);
         let Some((fault, evidence)) = report.faults.iter().zip(&report.evidence).find(is_named) else {

@@ -143,6 +143,30 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// Returns true if the command prints for as long as its output is read. The exit code of every
+    /// other command is an answer, which does not depend on a reader.
+    pub(super) fn is_stream(&self) -> bool {
+        match self {
+            Self::Dev(_) | Self::Serve => true,
+            Self::Audit(command) => command.is_stream(),
+            Self::Check(_)
+            | Self::Health
+            | Self::Config(_)
+            | Self::Migrate
+            | Self::Apply(_)
+            | Self::Registry(_)
+            | Self::Explain(_)
+            | Self::Keys(_)
+            | Self::Revoke(_)
+            | Self::Token(_)
+            | Self::Agent(_)
+            | Self::Admin(_)
+            | Self::Completions { .. } => false,
+        }
+    }
+}
+
 /// The commands of `config`.
 #[derive(Subcommand)]
 pub enum ConfigCommand {

@@ -63,6 +63,17 @@ pub enum AuditCommand {
     },
 }
 
+impl AuditCommand {
+    /// Returns true if the command prints rows without end, or all of them.
+    pub(super) fn is_stream(&self) -> bool {
+        match self {
+            Self::List(arguments) => arguments.filter.correlation.is_none(),
+            Self::Follow { .. } | Self::Export { .. } => true,
+            Self::Verify { .. } | Self::Archive { .. } | Self::Acknowledge { .. } => false,
+        }
+    }
+}
+
 /// The arguments of `audit list`.
 #[derive(Args)]
 pub struct AuditListArguments {

@@ -45,6 +45,9 @@ use crate::server::Surroundings;
 /// # Errors
 /// [`CliError`] if the command failed.
 pub async fn run(cli: Cli, surroundings: Surroundings, out: &mut Output) -> Result<ExitCode, CliError> {
+    if !cli.command.is_stream() {
+        out.outlive_reader();
+    }
     run_command(&cli, surroundings, out).await.map_err(|error| database::named(error, &cli.options))
 }
 

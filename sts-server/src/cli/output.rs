@@ -31,6 +31,16 @@ pub struct Output {
     writer: Box<dyn Write + Send>,
     colour: Colour,
     format: Format,
+    reader: Reader,
+}
+
+/// The effect of a reader that closes the output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reader {
+    /// It ends the command.
+    Needed,
+    /// The command runs on, so that its exit code is its answer.
+    Outlived,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +100,12 @@ impl Output {
         let refused = environment::variables().any(|(name, value)| name == "NO_COLOR" && !value.is_empty());
         let colour = if io::stdout().is_terminal() && !refused { Colour::Ansi } else { Colour::Plain };
         let format = if options.json { Format::Json } else { Format::Text };
-        Self { writer: Box::new(io::stdout()), colour, format }
+        Self { writer: Box::new(io::stdout()), colour, format, reader: Reader::Needed }
+    }
+
+    /// Ignores from now on that the output was closed.
+    pub(super) fn outlive_reader(&mut self) {
+        self.reader = Reader::Outlived;
     }
 
     /// Returns true if the output is JSON.
@@ -101,8 +116,10 @@ impl Output {
 
     /// Prints one line of text; see [`printable`].
     pub(super) fn line(&mut self, line: &(impl Line + ?Sized)) -> Result<(), CliError> {
-        writeln!(self.writer, "{}", line.printed())?;
-        Ok(self.writer.flush()?)
+        match writeln!(self.writer, "{}", line.printed()).and_then(|()| self.writer.flush()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe && self.reader == Reader::Outlived => Ok(()),
+            written => Ok(written?),
+        }
     }
 
     /// Prints lines of text.
@@ -295,7 +312,8 @@ mod tests {
 
     #[test]
     fn a_style_is_not_escaped_and_its_text_is() {
-        let output = Output { writer: Box::new(io::sink()), colour: Colour::Ansi, format: Format::Text };
+        let output =
+            Output { writer: Box::new(io::sink()), colour: Colour::Ansi, format: Format::Text, reader: Reader::Needed };
         let line = output.joined(&[(Style::Plain, "by \u{1b}[32m"), (Style::Bad, "refused\u{1b}[0m")]);
         assert_eq!(line.printed(), "by \\u001b[32m\u{1b}[31mrefused\\u001b[0m\u{1b}[0m");
     }

@@ -205,6 +205,9 @@ mod tests {
         async fn change_keys(&self, _: Version, _: &KeyChanges, _: &[AuditRow]) -> Result<Changed, StorageError> {
             panic!("not called")
         }
+        async fn check_codes(&self) -> Result<(), StorageError> {
+            panic!("not called")
+        }
         async fn audit_keys(&self) -> Result<Vec<AuditKeyRow>, StorageError> {
             panic!("not called")
         }

@@ -194,6 +194,10 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// database.
     async fn inspect(&self) -> Result<Vec<TableFault>, StorageError>;
 
+    /// Fails with [`StorageError::Foreign`] unless the counters open under this master key. Checked
+    /// before a write that raises no counter and that another master key must not make.
+    async fn check_codes(&self) -> Result<(), StorageError>;
+
     /// Returns the audit keys of former master keys, ordered by name. They share the version of the
     /// signing keys.
     async fn audit_keys(&self) -> Result<Vec<AuditKeyRow>, StorageError>;

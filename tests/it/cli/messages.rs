@@ -234,3 +234,37 @@ fn spoil_master_key(shop: &Shop) {
 fn remove(shop: &Shop, name: &str) {
     std::fs::remove_file(shop.folder.path(name)).expect("it was there");
 }
+
+#[tokio::test]
+async fn a_closed_pipe_does_not_turn_a_bad_answer_into_a_good_one() {
+    let (shop, server) = Shop::serving().await;
+    for _ in 0..2 {
+        shop.token().await;
+    }
+    assert_eq!(server.end().await, Some(0));
+    let question =
+        ["explain", "--actor", "coordinator", "--target", "inventory", "--issuer", super::IDP, "--tenant", "acme"];
+    let of = |sub: &'static str| [&question[..], &["--sub", sub]].concat();
+    let story = ["audit", "list", "--correlation", "the-request-of-alice"];
+    for (arguments, code) in [
+        (&["audit", "verify"][..], 0),
+        (&["check"], 0),
+        (&of("alice"), 0),
+        (&story, 0),
+        (&["audit", "list"], 0),
+        (&["audit", "list", "--correlation", "unknown"], 1),
+        (&["health"], 1),
+        (&["revoke", "--lift", "--agent", "inventory"], 1),
+        (&[&of("alice")[..], &["--scope", "stock:write"]].concat(), 1),
+        (&["revoke", "--agent", "nobody"], 2),
+    ] {
+        assert_eq!(shop.folder.run_unread(arguments).await, code, "{arguments:?}");
+    }
+    super::audit::execute(&shop, "DELETE FROM audit_events WHERE body LIKE '%token.issued%' AND writer_sequence = 1")
+        .await;
+    shop.folder.write("registry.toml", "[[agents]]\n");
+    for arguments in [&["audit", "verify"][..], &["audit", "verify", "--json"], &["check"], &["apply", "registry.toml"]]
+    {
+        assert_eq!(shop.folder.run_unread(arguments).await, 1, "{arguments:?}");
+    }
+}

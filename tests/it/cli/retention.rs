@@ -126,3 +126,20 @@ async fn a_chain_with_an_acknowledged_gap_that_is_cut_off_has_a_fault() {
         (&"cut".into(), &"missing".into())
     );
 }
+
+#[tokio::test]
+async fn another_master_key_acknowledges_nothing_and_writes_nothing() {
+    let shop = with_tokens(2).await;
+    execute(&shop, "UPDATE audit_events SET jti = 'x' WHERE body LIKE '%token.issued%' AND writer_sequence = 2").await;
+    let (rows, ..) = verified(&shop.folder).await;
+    let ours = std::fs::read_to_string(shop.folder.path("master.key")).expect("a key");
+    shop.folder.write("master.key", "YW5vdGhlciBtYXN0ZXIga2V5IG9mIDMyIGJ5dGVzISE=\n");
+    let report = shop.folder.run(&["audit", "verify", "--json"]).await.json().remove(0);
+    let fault = &report["faults"][0];
+    let row = format!("{}:{}", fault["writer"].as_str().expect("a writer"), fault["sequence"]);
+    let refused = shop.folder.run(&["audit", "acknowledge", &row, "--why", "the key"]).await;
+    refused.ended_with(2);
+    assert!(refused.stderr.contains("does not open under the configured master key"), "{refused:?}");
+    shop.folder.write("master.key", &ours);
+    assert_eq!(verified(&shop.folder).await, (rows, 1, 0));
+}

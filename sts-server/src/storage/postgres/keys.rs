@@ -19,6 +19,13 @@ pub(super) async fn keys(pool: &Pool, codes: &RowCodes) -> Result<Stored<KeyRow>
     Ok(coded::stored(&counter, keys, codes))
 }
 
+/// Opens the counter of the keys.
+pub(super) async fn check_codes(pool: &Pool, codes: &RowCodes) -> Result<(), PostgresError> {
+    let mut connection = pool.acquire().await?;
+    counter::read(&mut connection, KeyColumns::COUNTER).await?.open(codes)?;
+    Ok(())
+}
+
 /// Reads the audit keys of former master keys.
 pub(super) async fn audit_keys(pool: &Pool) -> Result<Vec<AuditKeyRow>, PostgresError> {
     let keys: Vec<AuditKeyColumns> = sqlx::query_as("SELECT name, retired_at, sealed FROM audit_keys ORDER BY name")

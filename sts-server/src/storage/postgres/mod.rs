@@ -238,6 +238,10 @@ impl Store for PostgresStore {
         within(recode::inspect(&self.reads, &self.codes)).await
     }
 
+    async fn check_codes(&self) -> Result<(), StorageError> {
+        within(keys::check_codes(&self.reads, &self.codes)).await
+    }
+
     async fn audit_keys(&self) -> Result<Vec<AuditKeyRow>, StorageError> {
         within(keys::audit_keys(&self.reads)).await
     }

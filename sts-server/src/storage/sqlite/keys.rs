@@ -19,6 +19,13 @@ pub(super) async fn keys(readers: &SqlitePool, codes: &RowCodes) -> Result<Store
     Ok(coded::stored(&counter, keys, codes))
 }
 
+/// Opens the counter of the keys.
+pub(super) async fn check_codes(readers: &SqlitePool, codes: &RowCodes) -> Result<(), SqliteError> {
+    let mut connection = readers.acquire().await?;
+    counter::read(&mut connection, KeyColumns::COUNTER).await?.open(codes)?;
+    Ok(())
+}
+
 /// Reads the audit keys of former master keys.
 pub(super) async fn audit_keys(readers: &SqlitePool) -> Result<Vec<AuditKeyRow>, SqliteError> {
     let keys: Vec<AuditKeyColumns> =

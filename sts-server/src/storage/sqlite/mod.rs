@@ -166,6 +166,10 @@ impl Store for SqliteStore {
         Ok(recode::inspect(&self.reads, &self.codes).await?)
     }
 
+    async fn check_codes(&self) -> Result<(), StorageError> {
+        Ok(keys::check_codes(&self.reads, &self.codes).await?)
+    }
+
     async fn audit_keys(&self) -> Result<Vec<AuditKeyRow>, StorageError> {
         Ok(keys::audit_keys(&self.reads).await?)
     }
