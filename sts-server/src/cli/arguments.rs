@@ -148,7 +148,7 @@ impl Command {
     /// other command is an answer, which does not depend on a reader.
     pub(super) fn is_stream(&self) -> bool {
         match self {
-            Self::Dev(_) | Self::Serve => true,
+            Self::Dev(_) | Self::Serve(_) => true,
             Self::Audit(command) => command.is_stream(),
             Self::Check(_)
             | Self::Health
@@ -159,6 +159,7 @@ impl Command {
             | Self::Explain(_)
             | Self::Keys(_)
             | Self::Revoke(_)
+            | Self::Approvals(_)
             | Self::Token(_)
             | Self::Agent(_)
             | Self::Admin(_)

@@ -9,7 +9,7 @@ use super::super::call::{self, Asked};
 use super::super::refused::Refused;
 use super::super::{AdminApi, answer};
 use super::face::Browser;
-use super::page::{self, Frame, posted};
+use super::page::{Frame, posted};
 use crate::admin::{Denied, ExplainRequest};
 use crate::config::Role;
 use crate::document::FieldFault;
