@@ -7,6 +7,7 @@ use sqlx::{Connection as _, Row as _};
 use sts_server::storage::{self, Location, RevocationKind};
 use sts_tests::postgres::Cluster;
 
+use super::forwarder::Forwarder;
 use super::rows::{audit, codes, record_tokens, revocation, token};
 
 /// The longest that anything may take that must happen.
@@ -70,4 +71,18 @@ async fn without_its_standby_nothing_is_recorded_the_kill_switch_works_and_no_ba
     until("the standby is synchronous again", async || store.state().await.unwrap().is_synchronous).await;
     store.probe().await.unwrap();
     record_tokens(&*store, vec![token("after", None)]).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_network_that_falls_silent_while_waits_are_ended_holds_up_no_recorder() {
+    let primary = Cluster::start().await;
+    let database = primary.database().await;
+    let name = Forwarder::silent_at(primary.address(), "pg_terminate_backend").await;
+    let store = storage::open(&database.url_at(&[name.address()], ""), 4, codes()).await.unwrap();
+    store.migrate().await.unwrap();
+    primary.execute("ALTER SYSTEM SET synchronous_standby_names = '*'").await;
+    primary.execute("SELECT pg_reload_conf()").await;
+    until("the standby is missed", async || !store.state().await.unwrap().is_synchronous).await;
+    let recorded = tokio::time::timeout(PATIENCE, record_tokens(&*store, vec![token("during", None)])).await;
+    assert!(recorded.expect("the recorder hangs").unwrap_err().is_outage());
 }

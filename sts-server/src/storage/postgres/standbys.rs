@@ -8,6 +8,7 @@ use std::time::Duration;
 use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
 
+use super::ACQUIRE_TIMEOUT;
 use super::error::PostgresError;
 use super::hosts::Hosts;
 use super::pool::Pool;
@@ -40,7 +41,9 @@ const IS_SYNCHRONOUS: &str = "SELECT current_setting('synchronous_standby_names'
 pub(super) async fn end_waiting(hosts: &Hosts, waited: Duration) {
     // Another call does the same at this moment.
     let Ok(_turn) = hosts.ending.try_acquire() else { return };
-    match end(hosts, waited).await {
+    // The network may have fallen silent, and the caller's own request has taken its time already.
+    let limited = tokio::time::timeout(ACQUIRE_TIMEOUT, end(hosts, waited)).await;
+    match limited.unwrap_or_else(|elapsed| Err(sqlx::Error::Io(elapsed.into()).into())) {
         Ok(0) => {}
         Ok(ended) => tracing::warn!(ended, "ended commits that waited for a synchronous standby"),
         Err(error) => {
