@@ -172,7 +172,25 @@ async fn follow(
         filter.after_id = page.next.or(last).or(filter.after_id);
         if page.next.is_none() {
             tokio::time::sleep(FOLLOW_EVERY).await;
+            filter.after_id = Some(retried(async || within(administration, filter.after_id).await).await?);
         }
+    }
+}
+
+/// Returns this cursor, or that of the latest event if the log ends before the cursor.
+async fn within(administration: &Administration, cursor: Option<i64>) -> Result<i64, StorageError> {
+    let latest = latest(administration).await?;
+    match cursor {
+        Some(cursor) if cursor > latest => {
+            tracing::warn!(
+                cursor,
+                latest,
+                "the log ends before the cursor: the database was restored or lost events; continuing after the latest event"
+            );
+            Ok(latest)
+        }
+        Some(cursor) => Ok(cursor),
+        None => Ok(latest),
     }
 }
 

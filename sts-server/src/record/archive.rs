@@ -2,7 +2,8 @@
 //!
 //! An archive is a file of JSON lines. The first line names the format. A line `chain` says after
 //! which row a chain continues that was cut before. A line for each row follows, in the order of the
-//! ids. The last line has the number of rows, and a code over all lines before it.
+//! ids, with its search columns where they contradict its event. A line `acknowledged` names a fault
+//! that an operator had explained. The last line has the number of rows, and a code over all lines before it.
 
 use std::collections::HashSet;
 use std::io::{BufRead, Write};
@@ -13,10 +14,10 @@ use serde::{Deserialize, Serialize};
 use sts_jose::hex;
 use thiserror::Error;
 
-use super::chain_check::ChainChecks;
+use super::chain_check::{ChainChecks, Finding};
 use super::retention::is_recent;
-use super::verify::checkpoints;
-use super::{AuditFault, AuditReport, Event};
+use super::verify::{acknowledged, checkpoints};
+use super::{AuditReport, Event};
 use crate::storage::{AuditFilter, MAC_BYTES, StorageError, Store, StoredAuditRow, UncheckedAuditRow};
 
 const FORMAT: &str = "agent-sts audit archive 1";
@@ -52,10 +53,55 @@ pub enum ArchiveError {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 enum ArchiveLine {
-    Archive { format: String, issuer: String, made_at: Timestamp },
-    Chain { writer: String, writer_sequence: i64, mac: String },
-    Row { id: i64, writer: String, writer_sequence: i64, body: String, mac: String },
-    End { rows: u64, seal: String },
+    Archive {
+        format: String,
+        issuer: String,
+        made_at: Timestamp,
+    },
+    Chain {
+        writer: String,
+        writer_sequence: i64,
+        mac: String,
+    },
+    Row {
+        id: i64,
+        writer: String,
+        writer_sequence: i64,
+        body: String,
+        mac: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        columns: Option<SearchColumns>,
+    },
+    Acknowledged {
+        evidence: String,
+    },
+    End {
+        rows: u64,
+        seal: String,
+    },
+}
+
+/// The columns of a row by which it is found. They repeat its event, unless they were edited.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SearchColumns {
+    at: i64,
+    correlation_id: Option<String>,
+    txn: Option<String>,
+    jti: Option<String>,
+}
+
+impl SearchColumns {
+    /// Returns the columns that repeat an event.
+    fn of(body: &str) -> Self {
+        let event: Option<Event> = serde_json::from_str(body).ok();
+        event.map_or_else(Self::default, |event| Self {
+            at: event.at.as_millisecond(),
+            correlation_id: event.correlation_id,
+            txn: event.txn,
+            jti: event.jti,
+        })
+    }
 }
 
 /// Writes the rows at the beginning of the log whose events are older than `before`, as
@@ -75,6 +121,7 @@ pub async fn archive(
     let mut file = ArchiveFile { file, code: sealing(key), rows: 0, begun: HashSet::new() };
     file.line(&ArchiveLine::Archive { format: FORMAT.to_owned(), issuer: issuer.to_owned(), made_at: now })?;
     let mut filter = AuditFilter::default();
+    let mut known: Option<HashSet<String>> = None;
     loop {
         let page = store.audit(&filter, PAGE).await?;
         for stored in page.rows {
@@ -84,6 +131,15 @@ pub async fn archive(
                 return file.end();
             }
             file.row(stored, cut)?;
+            if let Some(Finding { evidence, .. }) = finding {
+                let known = match &known {
+                    Some(known) => known,
+                    None => known.insert(acknowledged(store, keys).await?),
+                };
+                if known.contains(&evidence) {
+                    file.line(&ArchiveLine::Acknowledged { evidence })?;
+                }
+            }
         }
         filter.after_id = page.next;
         if page.next.is_none() {
@@ -107,13 +163,15 @@ impl ArchiveFile<'_> {
         StoredAuditRow { id, row }: StoredAuditRow,
         cut: Option<(i64, [u8; MAC_BYTES])>,
     ) -> Result<(), ArchiveError> {
-        let UncheckedAuditRow { writer, writer_sequence, body, mac, .. } = row;
+        let UncheckedAuditRow { writer, writer_sequence, at, correlation_id, txn, jti, body, mac } = row;
+        let columns = SearchColumns { at, correlation_id, txn, jti };
+        let columns = Some(columns).filter(|columns| *columns != SearchColumns::of(&body));
         if self.begun.insert(writer.clone())
             && let Some((writer_sequence, mac)) = cut
         {
             self.line(&ArchiveLine::Chain { writer: writer.clone(), writer_sequence, mac: hex(&mac) })?;
         }
-        self.line(&ArchiveLine::Row { id, writer, writer_sequence, body, mac: hex(&mac) })?;
+        self.line(&ArchiveLine::Row { id, writer, writer_sequence, body, mac: hex(&mac), columns })?;
         self.rows += 1;
         Ok(())
     }
@@ -141,7 +199,7 @@ impl ArchiveFile<'_> {
 pub fn verify_archive(keys: &[hmac::Key], file: &mut dyn BufRead) -> Result<AuditReport, ArchiveError> {
     let mut codes: Vec<hmac::Context> = keys.iter().map(sealing).collect();
     let mut chains = ChainChecks::after(keys, &[]);
-    let (mut faults, mut rows) = (Vec::new(), 0_u64);
+    let (mut findings, mut known, mut rows) = (Vec::new(), HashSet::new(), 0_u64);
     let mut number = 0_u64;
     loop {
         let mut text = Vec::new();
@@ -158,11 +216,16 @@ pub fn verify_archive(keys: &[hmac::Key], file: &mut dyn BufRead) -> Result<Audi
                 let mac = bytes(&mac).and_then(|mac| mac.try_into().ok()).ok_or_else(|| malformed(None))?;
                 chains.begin(writer, (writer_sequence, mac));
             }
-            ArchiveLine::Row { id, writer, writer_sequence, body, mac } if number > 1 => {
+            ArchiveLine::Row { id, writer, writer_sequence, body, mac, columns } if number > 1 => {
                 let mac = bytes(&mac).ok_or_else(|| malformed(None))?;
-                let finding = chains.row(&row(id, writer, writer_sequence, body, mac));
-                faults.extend(finding.map(|finding| finding.fault));
+                let SearchColumns { at, correlation_id, txn, jti } =
+                    columns.unwrap_or_else(|| SearchColumns::of(&body));
+                let row = UncheckedAuditRow { writer, writer_sequence, at, correlation_id, txn, jti, body, mac };
+                findings.extend(chains.row(&StoredAuditRow { id, row }));
                 rows += 1;
+            }
+            ArchiveLine::Acknowledged { evidence } if number > 1 => {
+                known.insert(evidence);
             }
             ArchiveLine::End { rows: written, seal } if number > 1 => {
                 let seal = bytes(&seal).unwrap_or_default();
@@ -172,11 +235,12 @@ pub fn verify_archive(keys: &[hmac::Key], file: &mut dyn BufRead) -> Result<Audi
                 if !is_sealed || !is_end || written != rows {
                     return Err(ArchiveError::Seal);
                 }
-                return Ok(report(chains.count(), rows, faults));
+                return Ok(report(chains.count(), rows, findings, &known));
             }
             ArchiveLine::Archive { .. }
             | ArchiveLine::Chain { .. }
             | ArchiveLine::Row { .. }
+            | ArchiveLine::Acknowledged { .. }
             | ArchiveLine::End { .. } => {
                 return Err(malformed(None));
             }
@@ -185,17 +249,12 @@ pub fn verify_archive(keys: &[hmac::Key], file: &mut dyn BufRead) -> Result<Audi
     }
 }
 
-fn report(writers: usize, rows: u64, faults: Vec<AuditFault>) -> AuditReport {
-    AuditReport { writers, rows, faults, acknowledged: Vec::new(), evidence: Vec::new() }
-}
-
-/// Returns a row as the database had it. Its search columns repeat its event.
-fn row(id: i64, writer: String, writer_sequence: i64, body: String, mac: Vec<u8>) -> StoredAuditRow {
-    let event: Option<Event> = serde_json::from_str(&body).ok();
-    let (at, correlation_id, txn, jti) = event
-        .map_or((0, None, None, None), |event| (event.at.as_millisecond(), event.correlation_id, event.txn, event.jti));
-    let row = UncheckedAuditRow { writer, writer_sequence, at, correlation_id, txn, jti, body, mac };
-    StoredAuditRow { id, row }
+fn report(writers: usize, rows: u64, findings: Vec<Finding>, known: &HashSet<String>) -> AuditReport {
+    let (acknowledged, unknown): (Vec<_>, Vec<_>) =
+        findings.into_iter().partition(|finding| known.contains(&finding.evidence));
+    let acknowledged = acknowledged.into_iter().map(|finding| finding.fault).collect();
+    let (faults, evidence) = unknown.into_iter().map(|finding| (finding.fault, finding.evidence)).unzip();
+    AuditReport { writers, rows, faults, acknowledged, evidence }
 }
 
 fn sealing(key: &hmac::Key) -> hmac::Context {

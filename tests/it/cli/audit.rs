@@ -139,6 +139,22 @@ async fn audit_follow_continues_after_its_cursor_and_loses_nothing() {
 }
 
 #[tokio::test]
+async fn audit_follow_with_a_cursor_beyond_the_log_says_so_and_continues_at_its_end() {
+    let (shop, _server) = Shop::serving().await;
+    shop.token().await;
+    let mut follow = command(&shop.folder.path("")).await;
+    follow.args(["audit", "follow", "--after", "1000000", "--json", "--config", "sts.toml"]);
+    let mut follow = follow.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut log = BufReader::new(follow.stderr.take().expect("it is piped")).lines();
+    while !log.next_line().await.expect("it is text").expect("a line").contains("ends before the cursor") {}
+    shop.token().await;
+    let mut lines = BufReader::new(follow.stdout.take().expect("it is piped")).lines();
+    let line = lines.next_line().await.expect("it is text").expect("a line");
+    assert!(line.contains("token.issued"), "{line}");
+    follow.kill().await.expect("it is ours");
+}
+
+#[tokio::test]
 async fn audit_list_selects_by_user_agent_tenant_target_outcome_and_time() {
     let (shop, _server) = Shop::serving().await;
     shop.token().await;

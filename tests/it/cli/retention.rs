@@ -143,3 +143,20 @@ async fn another_master_key_acknowledges_nothing_and_writes_nothing() {
     shop.folder.write("master.key", &ours);
     assert_eq!(verified(&shop.folder).await, (rows, 1, 0));
 }
+
+#[tokio::test]
+async fn an_archive_has_the_acknowledgements_of_its_faults() {
+    let shop = with_tokens(4).await;
+    execute(&shop, "UPDATE audit_events SET jti = 'x' WHERE body LIKE '%token.issued%' AND writer_sequence = 1").await;
+    acknowledge(&shop).await;
+    execute(&shop, "UPDATE audit_events SET body = 'x' WHERE body LIKE '%token.issued%' AND writer_sequence = 2").await;
+    acknowledge(&shop).await;
+    let archived = shop.folder.run(&["audit", "archive", "known.jsonl"]).await;
+    assert!(archived.ended_with(0).contains("0 faults, 2 acknowledged"), "{archived:?}");
+    execute(&shop, "DELETE FROM audit_events WHERE body LIKE '%token.issued%' AND writer_sequence = 3").await;
+    let archived = shop.folder.run(&["audit", "archive", "unknown.jsonl"]).await;
+    assert!(archived.ended_with(1).contains("1 fault, 2 acknowledged"), "{archived:?}");
+    acknowledge(&shop).await;
+    let archived = shop.folder.run(&["audit", "archive", "explained.jsonl"]).await;
+    assert!(archived.ended_with(0).contains("0 faults, 3 acknowledged"), "{archived:?}");
+}

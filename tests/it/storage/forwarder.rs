@@ -10,17 +10,26 @@ use tokio::sync::watch;
 /// An address whose connections lead to a server that a test chooses. Dropping it closes them.
 pub(super) struct Forwarder {
     address: SocketAddr,
-    target: watch::Sender<SocketAddr>,
+    target: watch::Sender<Option<SocketAddr>>,
 }
 
 impl Forwarder {
     /// Leads to this server.
     pub(super) async fn to(target: SocketAddr) -> Self {
-        Self::silent_at(target, None).await
+        Self::start(Some(target), None).await
+    }
+
+    /// Holds its connections until it leads somewhere.
+    pub(super) async fn holding() -> Self {
+        Self::start(None, None).await
     }
 
     /// Leads to this server. A connection falls silent when its client sends this text: it stays open, and passes nothing on.
-    pub(super) async fn silent_at(target: SocketAddr, text: Option<&'static str>) -> Self {
+    pub(super) async fn silent_at(target: SocketAddr, text: &'static str) -> Self {
+        Self::start(Some(target), Some(text)).await
+    }
+
+    async fn start(target: Option<SocketAddr>, text: Option<&'static str>) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (target, targets) = watch::channel(target);
@@ -30,12 +39,16 @@ impl Forwarder {
                 while let Ok((client, _)) = listener.accept().await {
                     let mut targets = targets.clone();
                     tokio::spawn(async move {
-                        let target = *targets.borrow();
+                        let mut dropped = targets.clone();
                         // An error ends the connection, as it does without a forwarder.
-                        let carried = async { carry(client, TcpStream::connect(target).await?, text).await };
+                        let carried = async {
+                            let target = targets.wait_for(Option::is_some).await.ok().and_then(|target| *target);
+                            let target = target.ok_or(std::io::ErrorKind::NotConnected)?;
+                            carry(client, TcpStream::connect(target).await?, text).await
+                        };
                         tokio::select! {
                             _ended = carried => {}
-                            _dropped = async { while targets.changed().await.is_ok() {} } => {}
+                            _dropped = async { while dropped.changed().await.is_ok() {} } => {}
                         }
                     });
                 }
@@ -52,9 +65,9 @@ impl Forwarder {
         self.address
     }
 
-    /// Leads new connections to this server. Open ones stay.
+    /// Leads new connections, and those that it holds, to this server. The others stay.
     pub(super) fn lead_to(&self, target: SocketAddr) {
-        self.target.send_replace(target);
+        self.target.send_replace(Some(target));
     }
 }
 

@@ -113,9 +113,13 @@ async fn the_password_file_is_read_at_each_connect() {
     set_password("second").await;
     cluster.restart().await;
     let error = store.state().await.unwrap_err();
+    assert!(error.is_outage(), "the file may be replaced: {error:?}");
     let text = sts_jose::error_chain(&error);
     assert!(text.contains("password authentication failed") && !text.contains("first"), "{text}");
     assert!(text.contains(&cluster.address().to_string()), "{text}");
+    let url = database.url().replace("postgres@", "agent_sts:first@");
+    let without_file = storage::open(&url, 1, codes()).await.unwrap();
+    assert!(!without_file.state().await.unwrap_err().is_outage());
     std::fs::write(file.path(), "second\n").unwrap();
     works(&store, "second").await;
 
@@ -160,4 +164,21 @@ async fn a_connection_whose_host_takes_no_writes_any_more_is_given_up() {
     cluster.execute("SELECT pg_reload_conf()").await;
     until(async || store.state().await.is_ok()).await;
     works(&store, "after").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_host_may_answer_while_the_others_are_tried() {
+    let cluster = Cluster::start().await;
+    let database = cluster.database().await;
+    let slow = Forwarder::holding().await;
+    let other = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let hosts = [slow.address(), other.local_addr().unwrap()];
+    let store = storage::open(&database.url_at(&hosts, ""), 1, codes()).await.unwrap();
+    let migrated = tokio::spawn({
+        let store = Arc::clone(&store);
+        async move { store.migrate().await }
+    });
+    let _tried = other.accept().await.unwrap();
+    slow.lead_to(cluster.address());
+    migrated.await.unwrap().unwrap();
 }

@@ -7,6 +7,7 @@ use sqlx::{Connection as _, Row as _};
 use sts_server::storage::{self, Location, RevocationKind};
 use sts_tests::postgres::Cluster;
 
+use super::forwarder::Forwarder;
 use super::rows::{audit, codes, record_tokens, revocation, token};
 
 /// The longest that anything may take that must happen.
@@ -51,6 +52,11 @@ async fn without_its_standby_nothing_is_recorded_the_kill_switch_works_and_no_ba
     assert!(error.is_outage(), "{error:?}");
     until("the abandoned commit is ended", async || backends(&mut witness).await <= before).await;
 
+    // Another program of the same role waits too.
+    let mut foreign = PgConnection::connect(&format!("{}?application_name=backup", database.url())).await.unwrap();
+    let foreign =
+        tokio::spawn(async move { sqlx::raw_sql("CREATE TABLE copied (id INT)").execute(&mut foreign).await });
+
     // A commit waits for the standby and holds the lock that a revocation needs.
     let stuck = tokio::spawn({
         let store = std::sync::Arc::clone(&store);
@@ -58,7 +64,7 @@ async fn without_its_standby_nothing_is_recorded_the_kill_switch_works_and_no_ba
     });
     until("a commit waits", async || {
         let row = sqlx::raw_sql("SELECT COUNT(*) AS waiting FROM pg_stat_activity WHERE wait_event = 'SyncRep'");
-        row.fetch_one(&mut witness).await.unwrap().get::<i64, _>("waiting") > 0
+        row.fetch_one(&mut witness).await.unwrap().get::<i64, _>("waiting") > 1
     })
     .await;
     store.revoke(&revocation(RevocationKind::Agent, None, "during"), &[audit("w", 2)]).await.unwrap();
@@ -66,8 +72,31 @@ async fn without_its_standby_nothing_is_recorded_the_kill_switch_works_and_no_ba
     let revoked: Vec<_> = store.revocations().await.unwrap().vouched().map(|row| row.value).collect();
     assert_eq!(revoked, ["before", "during"]);
 
+    let waits = sqlx::raw_sql(
+        "SELECT COUNT(*) FILTER (WHERE application_name = 'backup') AS foreign,
+                COUNT(*) FILTER (WHERE application_name <> 'backup') AS ours
+         FROM pg_stat_activity WHERE wait_event = 'SyncRep'",
+    );
+    let waits = waits.fetch_one(&mut witness).await.unwrap();
+    assert_eq!((waits.get::<i64, _>("foreign"), waits.get::<i64, _>("ours")), (1, 0));
+
     standby.start_again().await;
     until("the standby is synchronous again", async || store.state().await.unwrap().is_synchronous).await;
     store.probe().await.unwrap();
     record_tokens(&*store, vec![token("after", None)]).await.unwrap();
+    foreign.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_network_that_falls_silent_while_waits_are_ended_holds_up_no_recorder() {
+    let primary = Cluster::start().await;
+    let database = primary.database().await;
+    let name = Forwarder::silent_at(primary.address(), "pg_terminate_backend").await;
+    let store = storage::open(&database.url_at(&[name.address()], ""), 4, codes()).await.unwrap();
+    store.migrate().await.unwrap();
+    primary.execute("ALTER SYSTEM SET synchronous_standby_names = '*'").await;
+    primary.execute("SELECT pg_reload_conf()").await;
+    until("the standby is missed", async || !store.state().await.unwrap().is_synchronous).await;
+    let recorded = tokio::time::timeout(PATIENCE, record_tokens(&*store, vec![token("during", None)])).await;
+    assert!(recorded.expect("the recorder hangs").unwrap_err().is_outage());
 }

@@ -98,9 +98,14 @@ async fn listen(
 ) -> Result<std::convert::Infallible, PostgresError> {
     let options = hosts.options(Purpose::Listening).await?;
     let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT).connect_lazy_with(options);
-    let mut listener = PgListener::connect_with(&pool).await?;
-    listener.eager_reconnect(false);
-    listener.listen(CHANNEL).await?;
+    let begun = async {
+        let mut listener = PgListener::connect_with(&pool).await?;
+        listener.eager_reconnect(false);
+        listener.listen(CHANNEL).await?;
+        Ok::<_, sqlx::Error>(listener)
+    };
+    let begun = tokio::time::timeout(ACQUIRE_TIMEOUT, begun).await;
+    let mut listener = begun.unwrap_or_else(|elapsed| Err(sqlx::Error::Io(elapsed.into())))?;
     if !*could_listen {
         tracing::info!("changes are announced again");
         *could_listen = true;

@@ -32,6 +32,8 @@ pub struct ConnectError(Vec<HostFailure>);
 pub(super) enum HostFailure {
     #[error("{place}: {}", text_of(.error))]
     Driver { place: String, error: sqlx::Error },
+    #[error("{place}: {}", text_of(.error))]
+    Rejected { place: String, error: sqlx::Error },
     #[error("{place}: no answer within {seconds} s")]
     Silent { place: String, seconds: u64 },
     #[error("{place}: takes no writes")]
@@ -50,9 +52,17 @@ impl ConnectError {
     pub fn is_outage(&self) -> bool {
         self.0.iter().any(|failure| match failure {
             HostFailure::Driver { error, .. } => is_outage(error),
-            HostFailure::Silent { .. } | HostFailure::ReadOnly { .. } | HostFailure::Password { .. } => true,
+            HostFailure::Rejected { .. }
+            | HostFailure::Silent { .. }
+            | HostFailure::ReadOnly { .. }
+            | HostFailure::Password { .. } => true,
         })
     }
+}
+
+/// Returns true if a host rejected the role or its password (class 28).
+pub(super) fn is_rejected(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(DatabaseError::code).is_some_and(|code| code.starts_with("28"))
 }
 
 /// Returns the text of an error without the driver's introduction.

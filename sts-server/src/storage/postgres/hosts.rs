@@ -17,12 +17,12 @@ use tokio::sync::Semaphore;
 use url::Url;
 
 use super::ACQUIRE_TIMEOUT;
-use super::error::{ConnectError, HostFailure, PostgresError};
+use super::error::{ConnectError, HostFailure, PostgresError, is_rejected};
 use super::session::{self, Purpose};
 use crate::postgres_url::{PostgresUrl, password_line};
 use crate::storage::Location;
 
-/// The time after which the host of the last connection is given up, if there are others.
+/// The time after which the other hosts are tried beside the host of the last connection.
 const PREFERRED_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The hosts of a database.
@@ -78,24 +78,25 @@ impl Hosts {
     pub(super) async fn connect(&self, purpose: Purpose) -> Result<Reached, PostgresError> {
         let password = self.password().await?;
         let preferred = self.current.load(Ordering::Relaxed);
-        let limit = if self.hosts.len() > 1 { PREFERRED_TIMEOUT } else { ACQUIRE_TIMEOUT };
-        let mut failures = Vec::new();
-        let (mut first, others): (Vec<_>, Vec<_>) =
+        let (first, others): (Vec<_>, Vec<_>) =
             self.hosts.iter().enumerate().partition(|(index, _)| *index == preferred);
-        if let Some(host) = first.pop() {
-            match self.reach(host, purpose, password.as_deref(), limit).await {
-                Ok(reached) => return Ok(reached),
-                Err(failure) => failures.push(failure),
-            }
+        let password = password.as_deref();
+        let reach = |limit| move |host| self.reach(host, purpose, password, limit);
+        let mut attempts: FuturesUnordered<_> = first.into_iter().map(reach(ACQUIRE_TIMEOUT)).collect();
+        let mut failures = Vec::new();
+        match tokio::time::timeout(PREFERRED_TIMEOUT, attempts.next()).await {
+            Ok(Some(Ok(reached))) => return Ok(reached),
+            Ok(Some(Err(failure))) => failures.push(failure),
+            // A slow host may still be the first to answer.
+            Ok(None) | Err(_) => {}
         }
-        let limit = ACQUIRE_TIMEOUT.saturating_sub(PREFERRED_TIMEOUT);
-        let mut others: FuturesUnordered<_> =
-            others.into_iter().map(|host| self.reach(host, purpose, password.as_deref(), limit)).collect();
-        while let Some(outcome) = others.next().await {
+        attempts.extend(others.into_iter().map(reach(ACQUIRE_TIMEOUT.saturating_sub(PREFERRED_TIMEOUT))));
+        while let Some(outcome) = attempts.next().await {
             match outcome {
                 Ok(reached) => {
-                    self.current.store(reached.host, Ordering::Relaxed);
-                    if let Some(host) = self.hosts.get(reached.host) {
+                    if self.current.swap(reached.host, Ordering::Relaxed) != reached.host
+                        && let Some(host) = self.hosts.get(reached.host)
+                    {
                         tracing::warn!(host = host.place, failed = %ConnectError::of(failures), "moved to another database host");
                     }
                     return Ok(reached);
@@ -136,6 +137,10 @@ impl Hosts {
         match tokio::time::timeout(limit, connect).await {
             Ok(Ok((_, false))) if self.wants_writes => Err(HostFailure::ReadOnly { place: place.clone() }),
             Ok(Ok((connection, _))) => Ok(Reached { connection, host: index, options }),
+            // The password is being changed, and the file will be replaced.
+            Ok(Err(error)) if password.is_some() && is_rejected(&error) => {
+                Err(HostFailure::Rejected { place: place.clone(), error })
+            }
             Ok(Err(error)) => Err(HostFailure::Driver { place: place.clone(), error }),
             Err(_elapsed) => Err(HostFailure::Silent { place: place.clone(), seconds: limit.as_secs() }),
         }

@@ -35,6 +35,10 @@ impl Purpose {
         // A pooler refuses this parameter, and no value here is a floating-point number.
         let options = options.extra_float_digits(None);
         match self {
+            // Waiting commits are told from those of other programs by this name.
+            Self::Requests | Self::Migrations if options.get_application_name().is_none() => {
+                options.application_name("sts-server")
+            }
             Self::Requests | Self::Migrations => options,
             Self::Listening => options.application_name("sts-server listen"),
         }

@@ -12,16 +12,20 @@ use super::error::PostgresError;
 use super::hosts::Hosts;
 use super::pool::Pool;
 use super::session::Purpose;
+use super::{ACQUIRE_TIMEOUT, GIVEN_UP_AFTER};
 
 /// The wait after which a commit is ended to let a revocation pass.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// The time in which a standby must confirm a revocation.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Ends the waiting of commits. Each is durable on this host and its client has no answer.
+/// Ends the waiting of commits of servers, not of other programs of this role: those that have
+/// waited for so long, and that of one backend. Each is durable on this host and its client has no
+/// answer.
 const END: &str = "SELECT COUNT(pg_terminate_backend(pid)) FROM pg_stat_activity
      WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()
-       AND wait_event = 'SyncRep' AND query_start <= clock_timestamp() - make_interval(secs => $1)";
+       AND application_name = current_setting('application_name') AND wait_event = 'SyncRep'
+       AND (pid = $2 OR query_start <= clock_timestamp() - make_interval(secs => $1))";
 
 /// Starts a transaction whose commit waits for the standbys, if there must be any. Writes nothing
 /// but a message to the log of the database.
@@ -38,9 +42,16 @@ const IS_SYNCHRONOUS: &str = "SELECT current_setting('synchronous_standby_names'
 /// Ends commits of this role that have waited for a standby for so long. Their servers have given
 /// them up, so that the number of connections stays bounded.
 pub(super) async fn end_waiting(hosts: &Hosts, waited: Duration) {
+    end_waiting_and(hosts, waited, None).await;
+}
+
+/// Does the same, and ends the commit of this backend however long it has waited.
+async fn end_waiting_and(hosts: &Hosts, waited: Duration, backend: Option<i32>) {
     // Another call does the same at this moment.
     let Ok(_turn) = hosts.ending.try_acquire() else { return };
-    match end(hosts, waited).await {
+    // The network may have fallen silent, and the caller's own request has taken its time already.
+    let limited = tokio::time::timeout(ACQUIRE_TIMEOUT, end(hosts, waited, backend)).await;
+    match limited.unwrap_or_else(|elapsed| Err(sqlx::Error::Io(elapsed.into()).into())) {
         Ok(0) => {}
         Ok(ended) => tracing::warn!(ended, "ended commits that waited for a synchronous standby"),
         Err(error) => {
@@ -50,9 +61,9 @@ pub(super) async fn end_waiting(hosts: &Hosts, waited: Duration) {
     }
 }
 
-async fn end(hosts: &Hosts, waited: Duration) -> Result<i64, PostgresError> {
+async fn end(hosts: &Hosts, waited: Duration, backend: Option<i32>) -> Result<i64, PostgresError> {
     let mut connection = hosts.connect(Purpose::Requests).await?.connection;
-    let ended = sqlx::query_scalar(END).bind(waited.as_secs_f64()).fetch_one(&mut connection).await?;
+    let ended = sqlx::query_scalar(END).bind(waited.as_secs_f64()).bind(backend).fetch_one(&mut connection).await?;
     connection.close().await?;
     Ok(ended)
 }
@@ -71,8 +82,10 @@ pub(super) async fn pass<T>(pool: &Pool, lock: impl Future<Output = T>) -> T {
 
 /// Waits until the standbys have what was committed here, or for a few seconds.
 pub(super) async fn confirm(pool: &Pool) {
+    let mut backend = None;
     let confirmed = async {
-        let transaction = pool.begin(CONFIRM).await?;
+        let mut transaction = pool.begin(CONFIRM).await?;
+        backend = Some(sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut *transaction).await?);
         transaction.commit().await
     };
     match tokio::time::timeout(CONFIRM_TIMEOUT, confirmed).await {
@@ -83,7 +96,7 @@ pub(super) async fn confirm(pool: &Pool) {
         }
         Err(_elapsed) => {
             tracing::warn!("a change is in force, and no synchronous standby has confirmed it");
-            end_waiting(pool.hosts(), PATIENCE).await;
+            end_waiting_and(pool.hosts(), GIVEN_UP_AFTER, backend).await;
         }
     }
 }
