@@ -179,7 +179,12 @@ async fn metadata_says_what_is_served_and_nothing_else() {
         "response_types_supported": ["none"],
         "token_endpoint": format!("{iss}/oauth2/token"),
         "jwks_uri": format!("{iss}/oauth2/jwks"),
-        "grant_types_supported": ["urn:ietf:params:oauth:grant-type:token-exchange", "client_credentials"],
+        "grant_types_supported": [
+            "urn:ietf:params:oauth:grant-type:token-exchange",
+            "client_credentials",
+            "urn:ietf:params:oauth:grant-type:deferred",
+        ],
+        "deferred_token_response_supported": true,
         "token_endpoint_auth_methods_supported": methods,
         "token_endpoint_auth_signing_alg_values_supported": algorithms,
         "dpop_signing_alg_values_supported": algorithms,

@@ -37,6 +37,7 @@ const EXAMPLES: &[(&str, &str)] = &[
         "admin.tokens",
         "[{ name = \"carol\", role = \"admin\", hash = \"$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5LW5vYm9keQ$y5HFY3+UvY8XkyPtJY6sVvLjqHoC6kTGYVhNTvFOkNs\" }]",
     ),
+    ("admin.url", "https://sts-admin.example.com"),
     ("admin.oidc.issuer", "https://login.example.com"),
     ("admin.oidc.jwks_uri", "https://login.example.com/jwks"),
     ("admin.oidc.ca_file", "login-ca.crt"),

@@ -62,7 +62,7 @@ impl Dev {
         let mut stdout = BufReader::new(child.stdout.take().expect("it is piped")).lines();
         let mut steps = Vec::new();
         while let Some(line) = stdout.next_line().await.expect("it is text") {
-            assert!(line.chars().count() <= 80 || line.starts_with("  S="), "{line}");
+            assert!(line.chars().count() <= 80 || line.starts_with("  S=") || line.starts_with("  http://"), "{line}");
             let is_last = line.starts_with("Delete ");
             steps.push(line);
             if is_last {

@@ -130,6 +130,7 @@ fn file_of_the_readme(directory: &Path) -> String {
     fs::write(directory.join("sts"), "a secret\n").unwrap();
     fs::write(directory.join("jwks"), "a token\n").unwrap();
     fs::write(directory.join("nonce"), [7; 32]).unwrap();
+    fs::write(directory.join("replays"), "postgres://127.0.0.1/replays\n").unwrap();
     let directory = directory.to_str().unwrap();
     toml.replace("/run/secrets", directory).replace("/etc/ssl", directory)
 }

@@ -19,7 +19,8 @@ const DASHBOARD: &str = "deploy/grafana/agent-sts.json";
 const ALERTS: &str = "deploy/prometheus/alerts.yaml";
 
 /// The sections of the run-book that an alert may send somebody to.
-const SECTIONS: [&str; 7] = [
+const SECTIONS: [&str; 8] = [
+    "approvals-that-wait",
     "clock-skew",
     "connections-near-the-limit",
     "database-out-of-reach",

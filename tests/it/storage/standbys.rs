@@ -92,7 +92,9 @@ async fn a_network_that_falls_silent_while_waits_are_ended_holds_up_no_recorder(
     let primary = Cluster::start().await;
     let database = primary.database().await;
     let name = Forwarder::silent_at(primary.address(), "pg_terminate_backend").await;
-    let store = storage::open(&database.url_at(&[name.address()], ""), 4, codes()).await.unwrap();
+    let url = database.url_at(&[name.address()], "");
+    let location = Location { requires_synchronous: true, ..Location::new(&url, 4) };
+    let store = storage::open_at(&location, codes()).await.unwrap();
     store.migrate().await.unwrap();
     primary.execute("ALTER SYSTEM SET synchronous_standby_names = '*'").await;
     primary.execute("SELECT pg_reload_conf()").await;
