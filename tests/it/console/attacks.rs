@@ -82,7 +82,7 @@ fn assert_sealed(label: &str, answer: &Answer) {
         ),
         ("x-frame-options", "DENY"),
         ("x-content-type-options", "nosniff"),
-        ("referrer-policy", "no-referrer"),
+        ("referrer-policy", "same-origin"),
         ("cache-control", "no-store"),
     ] {
         assert_eq!(answer.header(name), value, "{label}: {name}");

@@ -288,7 +288,9 @@ fn why_refused(event: &Event) -> Option<String> {
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
     let scope = event.requested_scope.as_ref().map(ToString::to_string).unwrap_or_default();
     let tenant = event.tenant_id.as_ref().map(ToString::to_string).unwrap_or_default();
-    let chain = event.actors.iter().skip(1).cloned().collect::<Vec<_>>().join(" ");
+    // A refusal before step 5 has the chain of the subject token, without the client.
+    let before = event.actors.iter().skip(usize::from(event.actors.first() == Some(client)));
+    let chain = before.cloned().collect::<Vec<_>>().join(" ");
     let pairs: [(&str, &str); 7] = [
         ("actor", client),
         ("target", target),

@@ -24,7 +24,7 @@ use axum::Router;
 use axum::middleware;
 use axum::routing::{get, post};
 use http::HeaderValue;
-use http::header::{CONTENT_SECURITY_POLICY, X_FRAME_OPTIONS};
+use http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_FRAME_OPTIONS};
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::AdminApi;
@@ -45,6 +45,8 @@ pub(in crate::http) fn router(api: AdminApi) -> Router {
         .with_state(api)
         .layer(fixed(CONTENT_SECURITY_POLICY, POLICY))
         .layer(fixed(X_FRAME_OPTIONS, "DENY"))
+        // With `no-referrer`, browsers send forms with `Origin: null`.
+        .layer(fixed(REFERRER_POLICY, "same-origin"))
 }
 
 fn routes() -> Router<AdminApi> {
