@@ -59,7 +59,7 @@ book:
     fi
     rm -rf target/book-src
     mkdir -p target/book-src
-    git ls-files -z -- '*.md' deploy examples | tar --null -T - -cf - | tar -xf - -C target/book-src
+    git ls-files -z -- '*.md' docs/images deploy examples | tar --null -T - -cf - | tar -xf - -C target/book-src
     rm target/book-src/docs/SUMMARY.md
     sed -E 's#\]\(([a-z])#](docs/\1#; s#\]\(README#](docs/README#; s#\]\(\.\./#](#' docs/SUMMARY.md >target/book-src/SUMMARY.md
     mdbook build
