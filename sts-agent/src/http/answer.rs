@@ -426,16 +426,28 @@ mod tests {
         format!("{{\n{}\n}}\n", parts.collect::<Vec<_>>().join(",\n"))
     }
 
+    /// The value with its texts of JSON read, whose order of members depends on the features of the build.
+    fn read_whole(value: &Value) -> Value {
+        match value {
+            Value::String(text) if text.starts_with('{') => {
+                serde_json::from_str(text).map_or_else(|_| value.clone(), |read: Value| read_whole(&read))
+            }
+            Value::Array(items) => items.iter().map(read_whole).collect(),
+            Value::Object(members) => members.iter().map(|(name, value)| (name.clone(), read_whole(value))).collect(),
+            _ => value.clone(),
+        }
+    }
+
     #[tokio::test]
     async fn the_contract_of_the_packages_is_what_this_process_answers() {
         let contract = json!({
             "decisions": rows(), "answers": answers(), "refusals": refusals().await, "headers": header_rules().await,
         });
         let known: Value = serde_json::from_str(CONTRACT).unwrap_or_default();
-        if known != contract && std::env::var_os("STS_TESTS_GENERATE").is_some() {
+        if read_whole(&known) != read_whole(&contract) && std::env::var_os("STS_TESTS_GENERATE").is_some() {
             std::fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join("contract.json"), text(&contract)).unwrap();
             return;
         }
-        assert!(known == contract, "STS_TESTS_GENERATE=1 writes contract.json");
+        assert!(read_whole(&known) == read_whole(&contract), "STS_TESTS_GENERATE=1 writes contract.json");
     }
 }
