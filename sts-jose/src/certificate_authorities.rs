@@ -16,9 +16,9 @@ use crate::verification_key::JwkError;
 pub struct CertificateAuthorities(Arc<[Vec<u8>]>);
 
 impl CertificateAuthorities {
-    /// Returns true if a JWK declares that it is for X.509-SVIDs.
+    /// Returns true if a JWK holds a certificate for X.509-SVIDs. Without a certificate it is a key for another purpose.
     pub(crate) fn is_one(jwk: &Map<String, Value>) -> bool {
-        jwk.get("use").and_then(Value::as_str) == Some("x509-svid")
+        jwk.get("use").and_then(Value::as_str) == Some("x509-svid") && jwk.contains_key("x5c")
     }
 
     /// Returns the certificate of a JWK: the only element of its `x5c`, which is base64 with padding (RFC 7517 §4.7).
