@@ -78,12 +78,13 @@ package:
     {
         printf '[workspace]\nresolver = "3"\nmembers = ["*"]\n[patch.crates-io]\n'
         for crate in "${published[@]}"; do
-            tar -xzf "$CARGO_TARGET_DIR/package/$crate"-*.crate -C "$unpacked"
+            tar -xzmf "$CARGO_TARGET_DIR/package/$crate"-*.crate -C "$unpacked"
             mv "$unpacked/$crate"-* "$unpacked/$crate"
             printf '%s = { path = "%s" }\n' "$crate" "$crate"
         done
     } >"$unpacked/Cargo.toml"
     cp Cargo.lock "$unpacked/"
+    # Extracted with the present time (-m): cargo compares times, and those in a package never change.
     # One by one: the features that one package asks for must not make up for those that another lacks.
     for crate in "${published[@]}"; do
         cargo check --quiet --offline --manifest-path "$unpacked/$crate/Cargo.toml" --package "$crate"
