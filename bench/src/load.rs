@@ -81,7 +81,7 @@ impl Load {
     /// Opens so many connections.
     ///
     /// # Errors
-    /// When nobody listens.
+    /// If no server listens.
     pub async fn connect(endpoint: &Endpoint, connections: usize) -> anyhow::Result<Self> {
         let mut load = Self { endpoint: endpoint.clone(), connections: Vec::new() };
         for _ in 0..connections {
@@ -93,7 +93,7 @@ impl Load {
     /// Opens so many connections over TLS, to the name that the server has there.
     ///
     /// # Errors
-    /// When nobody listens, or a handshake fails.
+    /// If no server listens, or a handshake fails.
     pub async fn connect_over(
         tls: &TlsConnector,
         name: ServerName<'static>,

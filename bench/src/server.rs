@@ -44,7 +44,7 @@ impl Server {
     /// Starts `program` on a database that is empty.
     ///
     /// # Errors
-    /// What the server said before it ended.
+    /// The output of the server before it exited.
     pub async fn start(program: &Path, database: Database<'_>) -> anyhow::Result<Self> {
         Self::start_with(program, database, None).await
     }
@@ -52,7 +52,7 @@ impl Server {
     /// The same over TLS, with client certificates.
     ///
     /// # Errors
-    /// What the server said before it ended.
+    /// The output of the server before it exited.
     pub async fn start_over(
         program: &Path,
         database: Database<'_>,

@@ -255,7 +255,7 @@ mod tests {
     const EITHER: [&str; 2] = ["fail", "service_account"];
     const STS: [&str; 6] = ["token", "expired", "no", "overloaded", "no_credential", "outage"];
 
-    /// What comes of a row, by the two functions of the table.
+    /// The outcome of a row, by the two functions of the table.
     fn decided([inbound, with_user, on_outage, without_user, sts]: [&str; 5]) -> &'static str {
         let own = |rule: &str| (rule == "service_account").then_some(());
         let with_user = match with_user {
@@ -371,7 +371,7 @@ mod tests {
         refusals
     }
 
-    /// What becomes of the headers that a call has.
+    /// The headers of calls, as given and as sent.
     async fn header_rules() -> Vec<Value> {
         let url = "https://inventory.shop.example/stock".parse().unwrap();
         let route = Route::to("https://inventory.shop.example/".parse().unwrap()).audience("inventory");

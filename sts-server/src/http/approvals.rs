@@ -26,7 +26,7 @@ use crate::telemetry::{Endpoint, RequestOutcome};
 /// The form field, and the JSON member, with the decision.
 const DECISION: &str = "decision";
 
-/// What a request presents.
+/// A request as a person sent it: the token, the decision, and the form of the answer.
 struct PersonRequest {
     token: String,
     act: Option<ApprovalAct>,

@@ -20,9 +20,9 @@ pub enum Judgement<T> {
 /// An approval that a token needs, and that has not been granted. No permit can be made from it.
 #[derive(Debug)]
 pub struct RequiredApproval {
-    /// What the token would be.
+    /// The ruling that the token would be minted from.
     pub ruling: Ruling,
-    /// What is to be approved.
+    /// The content that the person approves.
     pub content: ApprovalContent,
     /// The time for which the request waits for a decision.
     pub wait: Ttl,

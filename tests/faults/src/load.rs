@@ -399,7 +399,7 @@ impl Load {
     }
 }
 
-/// Whether an answer refuses a value that was spent: an assertion, or a proof.
+/// Returns true if an answer refuses a value that was spent: an assertion, or a proof.
 #[must_use]
 pub fn is_spent(status: u16, error: &str) -> bool {
     matches!((status, error), (401, "invalid_client") | (400, "invalid_dpop_proof"))

@@ -52,7 +52,7 @@ impl Prover {
     }
 }
 
-/// Whether a token is bound to a key.
+/// Returns true if a token is bound to a key.
 #[must_use]
 pub fn is_bound(token: &str) -> bool {
     UnverifiedToken::parse(token).is_ok_and(|token| token.claims().get("cnf").is_some())

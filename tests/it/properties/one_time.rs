@@ -14,7 +14,7 @@ use super::small::{
     FRONT, Form, MIDDLE, SIGNER, about, assertion, by_assertion, by_secret, exchange, model, user_token,
 };
 
-/// How many requests race with one value.
+/// The number of requests that race with one value.
 const RACERS: usize = 50;
 /// How many values are raced.
 const ROUNDS: usize = 4;

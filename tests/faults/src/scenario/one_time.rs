@@ -12,7 +12,7 @@ use crate::trial::{Home, Trial};
 use crate::{Outcome, Run};
 
 const REPLICAS: usize = 3;
-/// How many requests race with one value.
+/// The number of requests that race with one value.
 const RACERS: usize = 48;
 /// How many clients ask meanwhile.
 const CLIENTS: usize = 8;

@@ -16,7 +16,7 @@ use crate::config::Role;
 
 const STYLE: &str = include_str!("../../../../templates/console/style.css");
 
-/// What the frame of a page shows, and what its forms carry.
+/// The content of the frame of a page, and the token of its forms.
 #[derive(Debug)]
 pub(super) struct Frame {
     /// The name of the operator.
