@@ -12,6 +12,7 @@ mod error;
 mod form;
 mod metadata;
 mod name;
+mod quoted;
 mod response;
 mod scope;
 mod tenant;
@@ -29,6 +30,7 @@ pub use error::{DeferralResponse, ErrorCode, ErrorResponse, InteractionResponse}
 pub use form::{Form, FormError, FormFault};
 pub use metadata::Metadata;
 pub use name::is_name;
+pub use quoted::split_unquoted;
 pub use response::{IntrospectedToken, IntrospectionResponse, TokenResponse};
 pub use scope::{MAX_SCOPE_BYTES, MAX_SCOPE_VALUE_CHARS, MAX_SCOPE_VALUES, Scope, ScopeError, ScopeToken};
 pub use tenant::{Tenant, TenantError};

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 use serde::Deserialize;
+use sts_protocol::split_unquoted;
 
 use super::why::Why;
 use crate::build_error::BuildError;
@@ -158,8 +159,8 @@ impl TrustedProxies {
 
 /// Reads `Hash` of the last element of `X-Forwarded-Client-Cert`: a SHA-256 in hexadecimal.
 fn envoy_hash(value: &str) -> Option<Arc<str>> {
-    let element = split(value, ',').pop()?;
-    let mut hashes = split(&element, ';').into_iter().filter_map(|pair| {
+    let element = split_unquoted(value, ',').pop()?;
+    let mut hashes = split_unquoted(&element, ';').into_iter().filter_map(|pair| {
         let (name, value) = pair.split_once('=')?;
         name.trim().eq_ignore_ascii_case("hash").then(|| value.trim().trim_matches('"').to_owned())
     });
@@ -167,23 +168,6 @@ fn envoy_hash(value: &str) -> Option<Arc<str>> {
     let hash = hash.as_bytes().chunks(2).map(|byte| u8::from_str_radix(std::str::from_utf8(byte).ok()?, 16).ok());
     let hash: [u8; 32] = hash.collect::<Option<Vec<u8>>>()?.try_into().ok()?;
     Some(URL_SAFE_NO_PAD.encode(hash).into())
-}
-
-/// Splits a text at a separator outside of quotes, in which a client may write one.
-fn split(text: &str, separator: char) -> Vec<String> {
-    let mut parts = vec![String::new()];
-    let (mut is_quoted, mut is_escaped) = (false, false);
-    for char in text.chars() {
-        if char == '"' && !is_escaped {
-            is_quoted = !is_quoted;
-        }
-        is_escaped = char == '\\' && !is_escaped;
-        match parts.last_mut() {
-            Some(part) if char != separator || is_quoted => part.push(char),
-            Some(_) | None => parts.push(String::new()),
-        }
-    }
-    parts
 }
 
 /// Decodes a byte sequence of structured fields (RFC 9651 §3.3.5) without parameters.

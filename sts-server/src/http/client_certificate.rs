@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName};
 use percent_encoding::percent_decode_str;
+use sts_protocol::split_unquoted;
 
 use super::tls;
 use crate::client_auth::{ClientCertificate, VerifiedBy};
@@ -44,8 +45,8 @@ fn byte_sequence(value: &str) -> Option<Vec<u8>> {
 /// Reads `Cert` and `Chain` of the last element of Envoy's `X-Forwarded-Client-Cert`, which the nearest proxy wrote: PEM
 /// files in percent-encoding.
 fn envoy(value: &str) -> Option<CertificateChain> {
-    let element = split(value, ',').pop()?;
-    let pairs = split(&element, ';');
+    let element = split_unquoted(value, ',').pop()?;
+    let pairs = split_unquoted(&element, ';');
     let certificates = |wanted: &str| {
         let mut values = pairs.iter().filter_map(|pair| {
             let (name, value) = pair.split_once('=')?;
@@ -63,32 +64,9 @@ fn envoy(value: &str) -> Option<CertificateChain> {
     Some(CertificateChain::new(leaf, intermediates))
 }
 
-/// Splits a text at a separator outside of quotes.
-fn split(text: &str, separator: char) -> Vec<String> {
-    let mut parts = vec![String::new()];
-    let (mut is_quoted, mut is_escaped) = (false, false);
-    for char in text.chars() {
-        if char == '"' && !is_escaped {
-            is_quoted = !is_quoted;
-        }
-        is_escaped = char == '\\' && !is_escaped;
-        match parts.last_mut() {
-            Some(part) if char != separator || is_quoted => part.push(char),
-            Some(_) | None => parts.push(String::new()),
-        }
-    }
-    parts
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn separators_within_quotes_do_not_split() {
-        let value = "By=spiffe://a;Subject=\"CN=a,O=\\\"b;c\\\"\",Hash=1;Cert=\"x\"";
-        assert_eq!(split(value, ','), ["By=spiffe://a;Subject=\"CN=a,O=\\\"b;c\\\"\"", "Hash=1;Cert=\"x\""]);
-    }
 
     #[test]
     fn rfc_9440_section_2_1_a_byte_sequence_is_strict() {

@@ -1,5 +1,6 @@
 //! The agents: who they are, how they authenticate, whom they may call, who may call them.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use askama::Template;
@@ -74,13 +75,18 @@ pub(super) async fn list(State(api): State<AdminApi>, request: Request) -> Respo
             .then(|| shown.get(AGENTS - 1))
             .flatten()
             .map(|agent| path_with(BASE, &[("q", &query), ("after", &agent.id)]));
+        let (mut calls, mut called_by) = (HashMap::new(), HashMap::new());
+        for rule in registry.all_delegations() {
+            *calls.entry(rule.actor.as_str()).or_insert(0_usize) += 1;
+            *called_by.entry(rule.target.as_str()).or_insert(0_usize) += 1;
+        }
         let agents = shown.into_iter().take(AGENTS).map(|agent| AgentRow {
             href: href("agents", &agent.id),
             id: agent.id.clone(),
             is_disabled: agent.disabled,
             credentials: credentials(agent.auth.as_ref()),
-            calls: registry.all_delegations().filter(|rule| rule.actor == agent.id).count(),
-            called_by: registry.all_delegations().filter(|rule| rule.target == agent.id).count(),
+            calls: calls.get(agent.id.as_str()).copied().unwrap_or_default(),
+            called_by: called_by.get(agent.id.as_str()).copied().unwrap_or_default(),
         });
         let agents = agents.collect();
         let page = List { frame: Frame::new(&api, &asked), query, agents, count, next };
