@@ -1,11 +1,15 @@
-/** The targets of calls: with a stand-in for `sts-agent`. */
+/** The targets of calls, and the ends of requests: with a stand-in for `sts-agent`. */
 
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer, type IncomingMessage, request as send, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
 import { after, before, test } from "node:test";
 
+import { Hono } from "hono";
 import type { Dispatcher } from "undici";
 
-import { Misconfigured, withoutUser } from "../src/index.js";
+import { type Context, current, Misconfigured, NoContext, verified, verifiedHono, withoutUser } from "../src/index.js";
 import { onBehalfDispatch } from "../src/undici.js";
 import { StandIn } from "./stand_in.js";
 
@@ -47,4 +51,150 @@ test("the path of an undici call names no other origin", async () => {
   }
   await assert.rejects(call("/x", ""), Misconfigured);
   assert.equal(standIn.asked.length, asked);
+});
+
+const CALLER = {
+  kind: "user",
+  subject: { iss: "https://login.example", sub: "alice" },
+  issuer: "https://login.example",
+  prior_actors: [],
+  scope: [],
+  roles: [],
+  possession: "bearer",
+  expires_at: 4_000_000_000,
+  correlation_id: "request-7",
+};
+const VERIFIED = { status: 200, body: { caller: CALLER, inbound: [["authorization", "Bearer of-alice"]] } };
+
+/** An application of Hono whose body is streamed, and the context of its request. */
+function streaming(pull: (controller: ReadableStreamDefaultController) => void) {
+  const seen: Context[] = [];
+  const app = new Hono().use(verifiedHono({ process: agent })).get("/", () => {
+    seen.push(current());
+    return new Response(new ReadableStream({ pull }, { highWaterMark: 0 }));
+  });
+  return { app, context: () => seen[0]! };
+}
+
+test("a context of hono ends with the body of its answer, however that ends", async () => {
+  standIn.answer = () => VERIFIED;
+  const part = (controller: ReadableStreamDefaultController) => controller.enqueue(new TextEncoder().encode("part"));
+  const head = streaming(part);
+  await head.app.request("/", { method: "HEAD" });
+  assert.throws(() => head.context().check(), NoContext);
+
+  const cancelled = streaming(part);
+  const reader = (await cancelled.app.request("/")).body!.getReader();
+  await reader.read();
+  cancelled.context().check();
+  await reader.cancel();
+  assert.throws(() => cancelled.context().check(), NoContext);
+
+  const failing = streaming(() => {
+    throw new Error("the source of the body failed");
+  });
+  await assert.rejects((await failing.app.request("/")).text(), /the source/);
+  assert.throws(() => failing.context().check(), NoContext);
+
+  const whole = streaming((controller) => controller.close());
+  await (await whole.app.request("/")).text();
+  assert.throws(() => whole.context().check(), NoContext);
+});
+
+test("a context of hono ends also with an answer that cannot be changed, or cannot be given", async () => {
+  standIn.answer = () => VERIFIED;
+  for (const [answer, status] of [[Response.redirect("https://inventory.shop.example/", 302), 302], [Response.error(), 500]] as const) {
+    const seen: Context[] = [];
+    const app = new Hono().use(verifiedHono({ process: agent })).onError((_error, c) => c.text("", 500));
+    app.get("/", () => {
+      seen.push(current());
+      return answer;
+    });
+    const got = await app.request("/");
+    assert.equal(got.status, status);
+    if (status === 302) assert.equal(got.headers.get("x-correlation-id"), "request-7");
+    assert.throws(() => seen[0]!.check(), NoContext);
+  }
+});
+
+type Next = (error?: unknown) => void;
+
+/** Serves a middleware of Express, and returns its port. */
+async function serving(listener: (request: IncomingMessage, response: ServerResponse) => void) {
+  const server = createServer(listener).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  return { port: (server.address() as AddressInfo).port, stop: () => (server.closeAllConnections(), server.close()) };
+}
+
+test("a request whose requester is gone before it is verified is not served", async () => {
+  let passedOn = 0;
+  let answer = () => {};
+  const held = new Promise<void>((resolve) => (answer = resolve));
+  let asked = () => {};
+  const isAsked = new Promise<void>((resolve) => (asked = resolve));
+  standIn.answer = async () => {
+    asked();
+    await held;
+    return VERIFIED;
+  };
+  let closed = () => {};
+  const isClosed = new Promise<void>((resolve) => (closed = resolve));
+  const middleware = verified({ process: agent });
+  const served = await serving((request, response) => {
+    response.once("close", closed);
+    middleware(request, response, () => (passedOn += 1));
+  });
+  const requester = send({ port: served.port, host: "127.0.0.1" }).on("error", () => {});
+  requester.end();
+  await isAsked;
+  requester.destroy();
+  await isClosed;
+  answer();
+  // The next answer comes after the one that was held.
+  await withoutUser(undefined, () => current().headers("GET", "https://inventory.shop.example/"), agent).catch(() => {});
+  await new Promise(setImmediate);
+  assert.equal(passedOn, 0);
+  served.stop();
+});
+
+test("a context of express ends with the socket of its request", async () => {
+  standIn.answer = () => VERIFIED;
+  const middleware = verified({ process: agent });
+  let serve: (context: Context) => void = () => {};
+  const isServed = new Promise<Context>((resolve) => (serve = resolve));
+  let closed = () => {};
+  const isClosed = new Promise<void>((resolve) => (closed = resolve));
+  const served = await serving((request, response) =>
+    middleware(request, response, () => {
+      response.once("close", closed);
+      serve(current());
+    }),
+  );
+  const requester = send({ port: served.port, host: "127.0.0.1" }).on("error", () => {});
+  requester.end();
+  const context = await isServed;
+  context.check();
+  requester.destroy();
+  await isClosed;
+  assert.throws(() => context.check(), NoContext);
+  served.stop();
+});
+
+test("an application that throws is not run twice, and its error is no unhandled rejection", async () => {
+  standIn.answer = () => VERIFIED;
+  const middleware = verified({ process: agent });
+  const errors: unknown[] = [];
+  let context: Context | undefined;
+  const next: Next = (error) => {
+    errors.push(error);
+    context = current();
+    throw new Error("of the application");
+  };
+  const served = await serving((request, response) => middleware(request, response, next));
+  const warned = once(process, "warning");
+  await assert.rejects(fetch(`http://127.0.0.1:${served.port}/`));
+  assert.match(String((await warned)[0]), /of the application/);
+  assert.deepEqual(errors, [undefined]);
+  assert.throws(() => context!.check(), NoContext);
+  served.stop();
 });
