@@ -10,8 +10,17 @@ from requests.auth import AuthBase
 from ._context import Headers, current
 
 
+# What a header says of one call, and must not say of the call to which it is redirected.
+_OF_ONE_CALL = frozenset(
+    ("authorization", "cookie", "dpop", "idempotency-key", "proxy-authorization", "x-delegation-fallback", "x-tenant-id")
+)
+
+
 class OnBehalf(AuthBase):
-    """Makes every call of a session on behalf of the caller of the request. One session serves all requests."""
+    """Makes every call of a session on behalf of the caller of the request. One session serves all requests.
+
+    A redirect is followed without a token: the place that a target names is no target of the agent.
+    """
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         # requests types neither `copy` nor `register_hook`.
@@ -23,6 +32,16 @@ class OnBehalf(AuthBase):
         body = b"" if body is None else body
         kept = body if isinstance(body, bytes) else None
         _set(request, context.headers(method, url, before, kept))
+
+        def answered(response: requests.Response, **arguments: Any) -> requests.Response:
+            # The answer to a redirected request, which has no token.
+            if response.request is not request:
+                return response
+            response = again(response, **arguments)
+            if response.is_redirect:
+                # The session copies these headers for the place that it is redirected to.
+                _set(request, [(name, value) for name, value in before if name.lower() not in _OF_ONE_CALL])
+            return response
 
         def again(response: requests.Response, **arguments: Any) -> requests.Response:
             if response.status_code != 401 or not context.refused(url, _pairs(request.headers), 401, _pairs(response.headers)):
@@ -40,7 +59,7 @@ class OnBehalf(AuthBase):
             answer.request = repeated
             return answer
 
-        untyped.register_hook("response", again)
+        untyped.register_hook("response", answered)
         return request
 
 
