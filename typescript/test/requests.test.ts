@@ -9,7 +9,7 @@ import { after, before, test } from "node:test";
 import { Hono } from "hono";
 import type { Dispatcher } from "undici";
 
-import { type Context, current, Misconfigured, NoContext, verified, verifiedHono, withoutUser } from "../src/index.js";
+import { type Context, current, LocalProcess, Misconfigured, NoContext, verified, verifiedHono, withoutUser } from "../src/index.js";
 import { onBehalfDispatch } from "../src/undici.js";
 import { StandIn } from "./stand_in.js";
 
@@ -197,4 +197,10 @@ test("an application that throws is not run twice, and its error is no unhandled
   assert.deepEqual(errors, [undefined]);
   assert.throws(() => context!.check(), NoContext);
   served.stop();
+});
+
+test("a place on another machine is refused, and a name is no address", () => {
+  for (const place of ["192.0.2.1:9009", "example.com:9009", "localhost:9009", "agent.sock", "127.0.0.1"]) {
+    assert.throws(() => new LocalProcess(place), Misconfigured, place);
+  }
 });
