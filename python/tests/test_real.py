@@ -224,7 +224,8 @@ async def test_a_public_path_needs_no_caller_and_no_other_does(real):
 
     verified = agent_sts.Verified(app)
     assert (await request(verified, path="/.well-known/agent-card.json")).status_code == 204
-    for path in ("/", "/.well-known", "/.well-known/../stock", "/.well-known//stock", "/x/.well-known/y"):
+    dots = ("/.well-known/..", "/.well-known/.", "/.well-known/../stock", "/.well-known/..\\stock", "/.well-known/%2e%2e")
+    for path in ("/", "/.well-known", "/.well-known//stock", "/x/.well-known/y", *dots):
         scope = {"type": "http", "method": "GET", "path": path, "headers": [], "query_string": b""}
         statuses = []
 

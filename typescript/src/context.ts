@@ -148,7 +148,8 @@ export async function verify(request: Inbound, process: LocalProcess): Promise<{
 
 /** True for a path that is served without a caller: to GET and HEAD, below one of the prefixes. */
 export function isPublic(method: string, path: string, prefixes: readonly string[]): boolean {
-  const isPlain = !path.includes("%") && path.split("/").slice(1, -1).every((part) => part !== "" && part !== "." && part !== "..");
+  const parts = path.split("/").slice(1);
+  const isPlain = !/[%\\]/.test(path) && parts.every((part, at) => part !== "." && part !== ".." && (part !== "" || at === parts.length - 1));
   return (method === "GET" || method === "HEAD") && isPlain && prefixes.some((prefix) => path.startsWith(prefix));
 }
 

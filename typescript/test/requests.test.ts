@@ -10,6 +10,7 @@ import { Hono } from "hono";
 import type { Dispatcher } from "undici";
 
 import { type Context, current, LocalProcess, Misconfigured, NoContext, verified, verifiedHono, withoutUser } from "../src/index.js";
+import { isPublic, PUBLIC } from "../src/context.js";
 import { onBehalfDispatch } from "../src/undici.js";
 import { StandIn } from "./stand_in.js";
 
@@ -202,5 +203,13 @@ test("an application that throws is not run twice, and its error is no unhandled
 test("a place on another machine is refused, and a name is no address", () => {
   for (const place of ["192.0.2.1:9009", "example.com:9009", "localhost:9009", "agent.sock", "127.0.0.1"]) {
     assert.throws(() => new LocalProcess(place), Misconfigured, place);
+  }
+});
+
+test("no path that leads out of a public folder is public", () => {
+  const at = (path: string, method = "GET") => isPublic(method, path, PUBLIC);
+  assert.deepEqual([at("/.well-known/agent-card.json"), at("/.well-known/a/"), at("/.well-known/a", "HEAD"), at("/.well-known/a", "POST")], [true, true, true, false]);
+  for (const path of ["/", "/.well-known", "/.well-known/..", "/.well-known/.", "/.well-known/../stock", "/.well-known//stock", "/x/.well-known/y", "/.well-known/%2e%2e", "/.well-known/..\\stock", "/.well-known/a\\..\\..\\stock"]) {
+    assert.equal(at(path), false, path);
   }
 });
