@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ::http::HeaderMap;
 use ::http::request::Parts;
 use sts_client::inbound::Refusal;
 use sts_client::{BuildError, CallContext, Caller, Clock, Entropy, Propagator, StartError, Verifier};
@@ -87,7 +88,7 @@ impl Loaded {
         pairs: HeaderPairs,
         presented: Presented,
     ) -> Result<(Caller, HeaderPairs), CallerError> {
-        let caller = self.caller(&pairs, presented).await?;
+        let caller = self.caller(header_pairs::read(&pairs)?, presented).await?;
         let mut inbound = pairs;
         let correlation_id = sts_client::X_CORRELATION_ID;
         inbound.retain(|[name, _]| {
@@ -105,14 +106,13 @@ impl Loaded {
         if let Some(context) = self.contexts.find(inbound) {
             return Ok(context);
         }
-        let context = CallContext::from(self.caller(inbound, Presented::Headers).await?);
+        let context = CallContext::from(self.caller(header_pairs::read_answered(inbound)?, Presented::Headers).await?);
         self.contexts.keep(inbound, context.clone());
         Ok(context)
     }
 
-    async fn caller(&self, pairs: &HeaderPairs, presented: Presented) -> Result<Caller, CallerError> {
+    async fn caller(&self, mut headers: HeaderMap, presented: Presented) -> Result<Caller, CallerError> {
         let verifier = self.verifier.as_ref().ok_or(CallerError::NoInbound)?;
-        let mut headers = header_pairs::read(pairs)?;
         headers.remove(CONTEXT);
         Ok(match presented {
             Presented::Headers => verifier.verify(&headers).await?,
