@@ -65,6 +65,8 @@ async fn a_loopback_address_needs_the_bearer() {
         (ask().header("authorization", format!("bearer {bearer}")), 401),
         (ask().bearer_auth(&bearer).bearer_auth(&bearer), 401),
         (client.get(format!("http://{address}/v1/openapi.json")), 401),
+        (client.get(format!("http://{address}/metrics")), 401),
+        (client.get(format!("http://{address}/metrics")).bearer_auth(&bearer), 200),
         (client.get(format!("http://{address}/healthz")), 200),
         (ask().bearer_auth(&bearer), 200),
     ] {
