@@ -31,12 +31,16 @@ pub enum LoadError {
     Start(#[from] StartError),
 }
 
+/// The reasons why a bound token is refused without its request.
+const NEEDS_REQUEST: [&str; 2] = ["bound", "proof_without_request"];
+
 /// The two halves of sts-client, from one version of the file.
 #[derive(Debug)]
 pub(crate) struct Loaded {
     verifier: Option<Verifier>,
     propagator: Propagator,
     contexts: Contexts,
+    clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 }
 
@@ -49,6 +53,8 @@ pub(crate) enum CallerError {
     Header(#[from] HeaderError),
     #[error("the caller is refused")]
     Refused(#[from] Refusal),
+    #[error("the context of the request is gone, and its bound token cannot be verified again: verify a new request")]
+    Lost,
 }
 
 /// The part of an inbound request that a proof of possession names.
@@ -70,7 +76,8 @@ impl Loaded {
             false => None,
         };
         let propagator = propagator.build().await?;
-        Ok(Self { verifier, propagator, contexts: Contexts::new(), entropy: Arc::clone(entropy) })
+        let (clock, entropy) = (Arc::clone(clock), Arc::clone(entropy));
+        Ok(Self { verifier, propagator, contexts: Contexts::new(), clock, entropy })
     }
 
     pub(crate) fn propagator(&self) -> &Propagator {
@@ -96,18 +103,27 @@ impl Loaded {
         });
         inbound.push([correlation_id.as_str().to_owned(), caller.correlation_id().as_str().to_owned()]);
         inbound.push([CONTEXT.as_str().to_owned(), contexts::new_id(self.entropy())]);
-        self.contexts.keep(&inbound, CallContext::from(&caller));
+        self.contexts.keep(&inbound, CallContext::from(&caller), caller.expires_at());
         Ok((caller, inbound))
     }
 
     /// Returns the context of the headers that [`Self::verify`] gave. Verifies them again, if it is
     /// not kept any more.
     pub(crate) async fn context(&self, inbound: &HeaderPairs) -> Result<CallContext, CallerError> {
-        if let Some(context) = self.contexts.find(inbound) {
+        if let Some(context) = self.contexts.find(inbound, self.clock.now()) {
             return Ok(context);
         }
-        let context = CallContext::from(self.caller(header_pairs::read_answered(inbound)?, Presented::Headers).await?);
-        self.contexts.keep(inbound, context.clone());
+        let caller = match self.caller(header_pairs::read_answered(inbound)?, Presented::Headers).await {
+            Ok(caller) => caller,
+            Err(CallerError::Refused(refusal))
+                if was_verified(inbound) && NEEDS_REQUEST.contains(&refusal.reason()) =>
+            {
+                return Err(CallerError::Lost);
+            }
+            Err(error) => return Err(error),
+        };
+        let context = CallContext::from(&caller);
+        self.contexts.keep(inbound, context.clone(), caller.expires_at());
         Ok(context)
     }
 
@@ -122,4 +138,9 @@ impl Loaded {
             }
         })
     }
+}
+
+/// Returns true for headers that the answer of a verification gave.
+fn was_verified(inbound: &HeaderPairs) -> bool {
+    inbound.iter().any(|[name, _]| name.eq_ignore_ascii_case(CONTEXT.as_str()))
 }
