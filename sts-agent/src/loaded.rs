@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ::http::HeaderMap;
 use ::http::request::Parts;
+use sts_client::dedup::DedupStore;
 use sts_client::inbound::Refusal;
 use sts_client::{BuildError, CallContext, Caller, Clock, Entropy, Propagator, StartError, Verifier};
 use thiserror::Error;
@@ -66,14 +67,24 @@ pub(crate) enum Presented {
 }
 
 impl Loaded {
-    /// Reads the text of `agent.toml`. Fetches the tokens that a route keeps for an outage.
-    pub(crate) async fn read(text: &str, surroundings: &Surroundings) -> Result<Self, LoadError> {
+    /// Reads the text of `agent.toml`. Fetches the tokens that a route keeps for an outage. `replays` is
+    /// the store of used proofs for a file that names none.
+    pub(crate) async fn read(
+        text: &str,
+        surroundings: &Surroundings,
+        replays: Arc<dyn DedupStore>,
+    ) -> Result<Self, LoadError> {
         let Surroundings { clock, entropy } = surroundings;
         let propagator = Propagator::from_toml(text)?.clock(Arc::clone(clock)).entropy(Arc::clone(entropy));
-        let has_inbound = text.parse::<toml::Table>().is_ok_and(|file| file.contains_key("inbound"));
-        let verifier = match has_inbound {
-            true => Some(Verifier::from_toml(text)?.clock(Arc::clone(clock)).entropy(Arc::clone(entropy)).build()?),
-            false => None,
+        let file = text.parse::<toml::Table>().unwrap_or_default();
+        let verifier = match file.get("inbound") {
+            Some(inbound) => {
+                let builder = Verifier::from_toml(text)?.clock(Arc::clone(clock)).entropy(Arc::clone(entropy));
+                let has = |key| inbound.get(key).is_some();
+                let is_ours = has("public_url") && !has("replay_store_url_file");
+                Some(if is_ours { builder.replays(replays) } else { builder }.build()?)
+            }
+            None => None,
         };
         let propagator = propagator.build().await?;
         let (clock, entropy) = (Arc::clone(clock), Arc::clone(entropy));
