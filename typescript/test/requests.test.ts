@@ -9,10 +9,10 @@ import { after, before, test } from "node:test";
 import { Hono } from "hono";
 import type { Dispatcher } from "undici";
 
-import { type Context, current, LocalProcess, Misconfigured, NoContext, verified, verifiedHono, withoutUser } from "../src/index.js";
+import { type Context, current, LocalProcess, Misconfigured, NoContext, onBehalf, verified, verifiedHono, withoutUser } from "../src/index.js";
 import { isPublic, PUBLIC } from "../src/context.js";
 import { onBehalfDispatch } from "../src/undici.js";
-import { StandIn } from "./stand_in.js";
+import { type Answer, StandIn } from "./stand_in.js";
 
 const standIn = new StandIn();
 const agent = standIn.process;
@@ -52,6 +52,33 @@ test("the path of an undici call names no other origin", async () => {
   }
   await assert.rejects(call("/x", ""), Misconfigured);
   assert.equal(standIn.asked.length, asked);
+});
+
+test("the process knows the first attempt of a repetition, and may refuse it", async () => {
+  const headers = (token: string) => ({ headers: [["authorization", `Bearer ${token}`], ["idempotency-key", "order-7"]], credential: "exchanged" });
+  const rows: [Answer, number][] = [
+    [{ status: 403, body: { error: "refused", code: "invalid_token", message: "only a weaker credential is left" } }, 1],
+    [{ status: 503, body: { error: "unavailable", message: "no token is available now" } }, 1],
+    [{ status: 200, body: headers("second") }, 2],
+  ];
+  for (const [again, calls] of rows) {
+    standIn.asked.length = 0;
+    standIn.answer = (path, question) => {
+      if (path === "/v1/forget") return { status: 200, body: { repeat: true } };
+      return "again" in question ? again : { status: 200, body: headers("first") };
+    };
+    let sent = 0;
+    const refusing: typeof globalThis.fetch = async () => {
+      sent += 1;
+      return new Response("of the target", { status: 401, headers: { "www-authenticate": 'Bearer error="invalid_token"' } });
+    };
+    const call = () => onBehalf({ fetch: refusing })("https://inventory.shop.example/stock", { method: "POST", body: "{}" });
+    const response = await withoutUser(undefined, call, agent);
+    assert.deepEqual([response.status, await response.text(), sent], [401, "of the target", calls]);
+    assert.deepEqual(standIn.asked.map(({ path }) => path), ["/v1/headers", "/v1/forget", "/v1/headers"]);
+    const [first, forget, second] = standIn.asked.map(({ question }) => question);
+    assert.deepEqual([forget!.headers, second], [headers("first").headers, { ...first, again: headers("first") }]);
+  }
 });
 
 const CALLER = {

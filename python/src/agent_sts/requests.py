@@ -7,7 +7,7 @@ from typing import Any
 import requests
 from requests.auth import AuthBase
 
-from ._context import Headers, current
+from ._context import Call, Headers, current
 
 
 # What a header says of one call, and must not say of the call to which it is redirected.
@@ -30,8 +30,9 @@ class OnBehalf(AuthBase):
         before = _pairs(request.headers)
         body = request.body.encode() if isinstance(request.body, str) else request.body
         body = b"" if body is None else body
-        kept = body if isinstance(body, bytes) else None
-        _set(request, context.headers(method, url, before, kept))
+        call = Call(method, url, before, body if isinstance(body, bytes) else None)
+        sent = context.send(call)
+        _set(request, sent.headers)
 
         def answered(response: requests.Response, **arguments: Any) -> requests.Response:
             # The answer to a redirected request, which has no token.
@@ -44,15 +45,16 @@ class OnBehalf(AuthBase):
             return response
 
         def again(response: requests.Response, **arguments: Any) -> requests.Response:
-            if response.status_code != 401 or not context.refused(url, _pairs(request.headers), 401, _pairs(response.headers)):
+            if response.status_code != 401:
                 return response
-            if kept is None:
+            second = context.send_again(call, sent, 401, _pairs(response.headers))
+            if second is None:
                 return response
             _ = response.content
             response.close()
             repeated: requests.PreparedRequest = untyped.copy()
             repeated.hooks = {"response": []}
-            _set(repeated, context.headers(method, url, before, kept))
+            _set(repeated, second.headers)
             connection: Any = getattr(response, "connection")
             answer: requests.Response = connection.send(repeated, **arguments)
             answer.history.append(response)
