@@ -166,8 +166,8 @@ class Context:
         question = {"method": call.method, "url": call.url, "headers": call.headers, **self._of_call}
         if first is not None:
             question["again"] = {"headers": first.headers, "credential": first.credential}
-        # The digest is for the idempotency key of the call alone.
-        elif call.body is not None and self._caller is not None and self._caller.idempotency_key is not None:
+        # The digest is for the idempotency key of the call alone. Headers that are not verified yet may have one too.
+        elif call.body is not None and any(name.lower() == "idempotency-key" for name, _ in self._of_call.get("inbound", ())):
             question["body_sha256"] = hashlib.sha256(call.body).hexdigest()
         return question
 
