@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Another server of this database, which it reaches through this store.
-async fn serve(harness: &Harness, config: &Config, store: &FaultyStore) -> Server {
+pub(crate) async fn serve(harness: &Harness, config: &Config, store: &FaultyStore) -> Server {
     let surroundings =
         Surroundings { clock: Arc::new(harness.clock.clone()), entropy: Arc::new(sts_jose::SystemEntropy) };
     let foundation = Foundation::lay(config, surroundings).await.expect("a database");

@@ -24,6 +24,10 @@ pub enum StoreFault {
     RecordUnheard,
     /// It does not tell its versions.
     Versions,
+    /// It tells these versions, whatever has changed since.
+    OldVersions(DatabaseState),
+    /// It does not read its approvals.
+    Approvals,
     /// It panics when decisions are to be recorded.
     Panics,
     /// It answers nobody who writes, until the fault is lifted; then it writes.
@@ -99,7 +103,10 @@ impl Store for FaultyStore {
 
     async fn state(&self) -> Result<DatabaseState, StorageError> {
         self.state_reads.fetch_add(1, Ordering::Relaxed);
-        self.unless(&[StoreFault::Versions])?.state().await
+        match self.fault() {
+            Some(StoreFault::OldVersions(state)) => Ok(state),
+            _ => self.unless(&[StoreFault::Versions])?.state().await,
+        }
     }
 
     async fn changed(&self) {
@@ -186,7 +193,7 @@ impl Store for FaultyStore {
     }
 
     async fn approvals(&self) -> Result<Stored<ApprovalRow>, StorageError> {
-        self.unless(&[])?.approvals().await
+        self.unless(&[StoreFault::Approvals])?.approvals().await
     }
 
     async fn request_approval(
