@@ -102,6 +102,25 @@ async fn a_folder_of_registry_files_is_read_as_one() {
 }
 
 #[tokio::test]
+async fn a_folder_without_registry_files_removes_nothing() {
+    let shop = Shop::open();
+    shop.folder.run(&["migrate"]).await.ended_with(0);
+    shop.folder.run(&["apply", "registry.toml"]).await.ended_with(0);
+    let before = shop.folder.run(&["registry", "export"]).await;
+    assert!(before.ended_with(0).contains("coordinator"), "{before:?}");
+    std::fs::create_dir(shop.folder.path("registry.d")).expect("a folder");
+    shop.folder.write("registry.d/README", "agents belong here");
+    shop.folder.write("registry.d/.hidden.toml", "generation = 3");
+    for arguments in [&["apply", "registry.d"][..], &["apply", "registry.d", "--dry-run"]] {
+        let refused = shop.folder.run(arguments).await;
+        let lines = refused.ended_with(1);
+        assert!(lines.contains("registry.d: error: has no *.toml file"), "{lines}");
+    }
+    let after = shop.folder.run(&["registry", "export"]).await;
+    assert_eq!(after.ended_with(0), before.ended_with(0));
+}
+
+#[tokio::test]
 async fn an_exported_registry_is_applied_without_a_change() {
     let shop = Shop::open();
     shop.folder.run(&["migrate"]).await.ended_with(0);
