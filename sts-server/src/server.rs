@@ -231,14 +231,8 @@ impl Server {
         let administration = foundation.administration(config);
         administration.ensure_keys().await?;
         if let Some(path) = &config.registry {
-            match apply_registry(&administration, path).await {
-                Ok(()) => {}
-                Err(ApplyError::Older { file, database }) => {
-                    let path = path.display();
-                    tracing::warn!(%path, file, database, "the registry file is older than the database: not applied");
-                }
-                Err(source) => return Err(StartError::Registry { path: path.clone(), source }),
-            }
+            let applied = apply_registry(&administration, path).await;
+            applied.map_err(|source| StartError::Registry { path: path.clone(), source })?;
         }
         let sts = Arc::new(Sts::start(config, foundation.parts()).await?);
         let endpoint = config.telemetry.otlp_endpoint.as_ref();
@@ -321,7 +315,7 @@ impl Server {
     /// Applies a registry file again. A file with faults changes nothing, and the server serves on.
     pub async fn reload_registry(&self, path: &Path) {
         match apply_registry(&self.administration, path).await {
-            Ok(()) => tracing::info!(path = %path.display(), "applied the registry file"),
+            Ok(()) => {}
             Err(ApplyError::Faults(faults)) => {
                 for fault in faults {
                     tracing::error!("the registry file is not applied: {fault}");
@@ -350,13 +344,24 @@ impl Server {
     }
 }
 
-/// Makes the database match the registry file, and logs every change.
+/// Makes the database match the registry file, and logs every change. A file that is older than the
+/// database changes nothing, and the server serves what the database has.
 async fn apply_registry(administration: &Administration, path: &Path) -> Result<(), ApplyError> {
-    let plan = administration.apply(&RegistryFile::read(path), &By::default()).await?;
-    for change in &plan.lines {
-        tracing::info!(%change, "changed the registry as its file says");
+    match administration.apply(&RegistryFile::read(path), &By::default()).await {
+        Ok(plan) => {
+            for change in &plan.lines {
+                tracing::info!(%change, "changed the registry as its file says");
+            }
+            tracing::info!(path = %path.display(), "applied the registry file");
+            Ok(())
+        }
+        Err(ApplyError::Older { file, database }) => {
+            let path = path.display();
+            tracing::warn!(%path, file, database, "the registry file is older than the database: not applied");
+            Ok(())
+        }
+        Err(error) => Err(error),
     }
-    Ok(())
 }
 
 async fn listen(option: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
