@@ -106,7 +106,20 @@ impl StartError {
     /// Returns true if the database is unreachable. A later start may succeed.
     #[must_use]
     pub fn is_outage(&self) -> bool {
-        matches!(self, Self::Storage(error) if error.is_outage())
+        match self {
+            Self::Storage(error)
+            | Self::Keys(KeyLifeError::Storage(error))
+            | Self::Registry { source: ApplyError::Storage(error), .. }
+            | Self::Snapshot(SnapshotError::Storage(error)) => error.is_outage(),
+            Self::Password(_)
+            | Self::Master(_)
+            | Self::Keys(_)
+            | Self::Registry { .. }
+            | Self::Tls(_)
+            | Self::Admin(_)
+            | Self::Traces(_)
+            | Self::Listen { .. } => false,
+        }
     }
 }
 

@@ -55,22 +55,29 @@ pub(super) async fn run(
 }
 
 /// Starts the server. While its database is unreachable, tries again without end: after a power
-/// failure, the database may start later than the server.
+/// failure, the database may start later than the server. Logs each cause when it changes.
 async fn start(config: &Config, surroundings: Surroundings) -> Result<Server, StartError> {
-    let mut is_logged = false;
+    let mut logged = String::new();
     loop {
         match Server::start(config, surroundings.clone()).await {
             Err(error) if error.is_outage() => {
-                if !is_logged {
+                let cause = causes(&error);
+                if cause != logged {
                     let error = &error as &dyn std::error::Error;
                     tracing::warn!(error, "the database is unreachable: retrying until it answers");
+                    logged = cause;
                 }
-                is_logged = true;
                 tokio::time::sleep(RETRY_EVERY).await;
             }
             started => return started,
         }
     }
+}
+
+/// Returns the text of an error and of its causes.
+fn causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// Reads the configuration and the registry file again, after SIGHUP. Files with faults change

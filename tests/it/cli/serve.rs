@@ -1,10 +1,19 @@
 //! `serve`, and what all commands share.
 
+use std::process::Stdio;
+use std::time::Duration;
+
 use sqlx::Connection as _;
 use sqlx::sqlite::SqliteConnection;
 
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpListener;
+
 use super::{Shop, follows};
-use crate::process::{command, outcome};
+use crate::process::{command, free_address, outcome};
+
+/// The longest wait for what a server logs.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn serve_ends_with_0_when_it_is_told_to() {
@@ -121,6 +130,54 @@ async fn a_signal_to_stop_does_not_wait_for_a_reload() {
     follows("it shuts down", async || server.log().contains("shutting down: finishing the requests")).await;
     sqlx::raw_sql("ROLLBACK").execute(&mut writer).await.expect("the lock of the writer");
     assert_eq!(server.ended().await, Some(0));
+}
+
+/// A database at this address that knows no password, until it is dropped.
+async fn refusing_database(address: &str) -> tokio::task::AbortHandle {
+    let listener = TcpListener::bind(address).await.expect("a free address");
+    let serve = tokio::spawn(async move {
+        loop {
+            let (mut client, _) = listener.accept().await.expect("a client");
+            let mut request = [0; 1024];
+            // The request for TLS, and the start of a session without it.
+            let Ok(8) = client.read(&mut request).await else { continue };
+            let _sent = client.write_all(b"N").await;
+            let _read = client.read(&mut request).await;
+            let fields = b"SFATAL\0VFATAL\0C28P01\0Mpassword authentication failed for user \"sts\"\0\0";
+            let length = u32::try_from(fields.len() + 4).expect("a short message").to_be_bytes();
+            let _sent = client.write_all(&[b"E", &length[..], fields].concat()).await;
+        }
+    });
+    serve.abort_handle()
+}
+
+#[tokio::test]
+async fn every_new_cause_of_an_unreachable_database_is_logged_once() {
+    let address = free_address();
+    let shop = Shop::on_database(&format!("postgres://sts:secret@{address}/sts"));
+    let mut serve = command(&shop.folder.path("")).await;
+    let mut server = serve.args(["serve", "--config", "sts.toml"]).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut lines = BufReader::new(server.stderr.take().expect("it is piped")).lines();
+    let mut next_cause = async || {
+        loop {
+            let line = lines.next_line().await.expect("text").expect("it runs");
+            if line.contains("retrying until it answers") {
+                return line;
+            }
+        }
+    };
+    let causes = async {
+        let refused = next_cause().await;
+        let database = refusing_database(&address).await;
+        let rejected = next_cause().await;
+        assert!(rejected.contains("28P01") || rejected.contains("password"), "{rejected}");
+        assert_ne!(rejected, refused);
+        database.abort();
+        let again = next_cause().await;
+        assert!(!again.contains("password"), "{again}");
+    };
+    tokio::time::timeout(PATIENCE, causes).await.expect("a cause is not logged");
+    server.kill().await.expect("it is ours");
 }
 
 #[tokio::test]
