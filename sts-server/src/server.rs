@@ -179,6 +179,14 @@ impl Foundation {
         Ok(Self { store, master, surroundings })
     }
 
+    /// Migrates the schema, or checks that it needs no migration if `database.migrate` is false.
+    ///
+    /// # Errors
+    /// [`StorageError`] if the schema cannot be migrated, or is not one that this version can use.
+    pub async fn prepare_schema(&self, config: &Config) -> Result<(), StorageError> {
+        if config.database.migrate { self.store.migrate().await } else { self.store.check_schema().await }
+    }
+
     /// Returns the operations of operators on this database.
     #[must_use]
     pub fn administration(&self, config: &Config) -> Administration {
@@ -236,11 +244,7 @@ impl Server {
         let tls = config.tls.files().map(|files| Tls::read(files, client_authorities)).transpose()?;
         let for_operators = config.tls.files().filter(|_| config.tls.admin);
         let for_operators = for_operators.map(|files| Tls::read(files, None)).transpose()?;
-        if config.database.migrate {
-            foundation.store.migrate().await?;
-        } else {
-            foundation.store.check_schema().await?;
-        }
+        foundation.prepare_schema(config).await?;
         let administration = foundation.administration(config);
         administration.ensure_keys().await?;
         if let Some(path) = &config.registry {

@@ -185,7 +185,8 @@ pub struct Database {
     pub password_file: Option<PathBuf>,
     /// The most connections to PostgreSQL for requests. The server reserves five more. Default 10.
     pub max_connections: u32,
-    /// True if a server migrates the schema when it starts. Default true.
+    /// True if a server migrates the schema when it starts, and `apply` before its change. Default
+    /// true.
     pub migrate: bool,
     /// True if the server hears notifications. False behind a pooler that lends connections for
     /// single transactions. Default true.

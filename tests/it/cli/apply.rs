@@ -38,6 +38,18 @@ async fn apply_of_a_file_at_fault_changes_nothing() {
 }
 
 #[tokio::test]
+async fn apply_does_not_migrate_where_the_configuration_forbids_it() {
+    let shop = Shop::open();
+    let configuration = std::fs::read_to_string(shop.folder.path("sts.toml")).expect("the configuration");
+    shop.folder.write("sts.toml", &configuration.replace("[database]", "[database]\nmigrate = false"));
+    let refused = shop.folder.run(&["apply", "registry.toml"]).await;
+    refused.ended_with(2);
+    assert!(refused.stderr.contains("sts-server migrate"), "{refused:?}");
+    shop.folder.run(&["migrate"]).await.ended_with(0);
+    shop.folder.run(&["apply", "registry.toml"]).await.ended_with(0);
+}
+
+#[tokio::test]
 async fn migrate_may_be_repeated() {
     let shop = Shop::open();
     shop.folder.run(&["migrate"]).await.ended_with(0);
