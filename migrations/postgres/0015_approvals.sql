@@ -22,3 +22,6 @@ CREATE INDEX approvals_by_expiry ON approvals (expires_at);
 
 -- The first server that finds the counter without a code seals it, over no rows.
 INSERT INTO counters (name, value) VALUES ('approvals', 0);
+
+-- A server without approvals would revoke and leave the approvals of what it revokes.
+UPDATE schema_readers SET oldest_reader = 15;
