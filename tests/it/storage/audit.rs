@@ -146,6 +146,25 @@ pub(super) async fn a_search_by_time_finds_events_that_were_committed_out_of_ord
     }
 }
 
+pub(super) async fn a_single_wrong_time_hides_no_other_row(database: &TestDatabase) {
+    let store = database.store().await;
+    let event = |sequence| AuditRow { at: future_by(sequence * 3_600_000), ..audit("w", sequence) };
+    store.append_audit(&(1..=1000).map(event).collect::<Vec<_>>()).await.unwrap();
+    let hours = |hours: i64| Some(future_by(hours * 3_600_000));
+    for wrong in [
+        "UPDATE audit_events SET at = 0 WHERE writer_sequence = 500",
+        "UPDATE audit_events SET at = 9223372036854775807 WHERE writer_sequence = 500",
+    ] {
+        database.execute(wrong).await;
+        for (since, until) in [(100, 200), (490, 499), (501, 510), (1, 1000), (990, 1000), (1, 3)] {
+            let filter = AuditFilter { since: hours(since), until: hours(until), ..AuditFilter::default() };
+            let found = sequences(&store.audit(&filter, 2000).await.unwrap().rows);
+            let expected: Vec<i64> = (since..=until).filter(|sequence| *sequence != 500).collect();
+            assert_eq!(found, expected, "{since} to {until}: {wrong}");
+        }
+    }
+}
+
 /// Finds all rows of a search, page by page.
 async fn found(store: &dyn Store, mut filter: AuditFilter) -> Vec<i64> {
     let mut found = Vec::new();

@@ -97,6 +97,7 @@ macro_rules! conformance {
             audit::each_filter_selects_its_rows,
             audit::filters_add_up,
             audit::reading_on_from_the_last_id_misses_nothing,
+            audit::a_single_wrong_time_hides_no_other_row,
             audit::a_search_by_time_finds_events_that_were_committed_out_of_order,
             audit::a_summarized_log_answers_as_one_without_summaries,
             audit::an_id_that_is_given_out_again_is_not_passed_over,

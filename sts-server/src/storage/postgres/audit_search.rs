@@ -15,7 +15,7 @@ use super::error::PostgresError;
 use super::pool::{Lent, Pool};
 use super::transaction;
 use crate::storage::audit_members::{AuditSummary, SUMMARY_IDS, SummaryPart};
-use crate::storage::audit_search::{self, AuditReader, direction, unsummarized};
+use crate::storage::audit_search::{self, AuditReader, MEDIAN_ROWS, direction, unsummarized};
 use crate::storage::{AuditFilter, AuditOrder, AuditPage, StoredAuditRow};
 use crate::telemetry::Stopwatch;
 
@@ -77,9 +77,9 @@ impl AuditReader for PostgresAuditReader<'_> {
         Ok(least(&mut self.connection).await?.map(|least| (least, greatest)))
     }
 
-    async fn first_from(&mut self, id: i64) -> Result<Option<(i64, i64)>, PostgresError> {
-        let query = sqlx::query_as("SELECT id, at FROM audit_events WHERE id >= $1 ORDER BY id LIMIT 1").bind(id);
-        Ok(query.fetch_optional(&mut *self.connection).await?)
+    async fn times_from(&mut self, id: i64) -> Result<Vec<(i64, i64)>, PostgresError> {
+        let query = sqlx::query_as("SELECT id, at FROM audit_events WHERE id >= $1 ORDER BY id LIMIT $2");
+        Ok(query.bind(id).bind(MEDIAN_ROWS).fetch_all(&mut *self.connection).await?)
     }
 
     async fn summaries(
