@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 
 use super::audit_members::{SUMMARY_IDS, SummaryPart, SummaryTest};
-use super::{AUDIT_PAGE_BYTES, AuditFilter, AuditOrder, AuditPage, StoredAuditRow};
+use super::{AUDIT_PAGE_BYTES, AuditFilter, AuditOrder, AuditPage, AuditScan, StoredAuditRow};
 
 /// The most, in milliseconds, by which an event can be later than an event with a greater id. The
 /// clocks of two ready servers differ by at most two minutes. A decision waits less than one minute
@@ -150,7 +150,7 @@ fn median(rows: &[(i64, i64)]) -> Option<i64> {
 /// first.
 struct Walk {
     order: AuditOrder,
-    /// `None` if every row matches, or only the time decides.
+    /// `None` if no summary decides which ids to read.
     test: Option<SummaryTest>,
     /// The next position, and the last one.
     at: i64,
@@ -172,11 +172,14 @@ impl Walk {
             AuditOrder::NewestFirst => (high.saturating_neg(), low.saturating_neg()),
         };
         let members = filter.members();
-        let test = (!members.is_empty()).then(|| SummaryTest::of(&members));
+        let test = match filter.scan {
+            AuditScan::Summarized => (!members.is_empty()).then(|| SummaryTest::of(&members)),
+            AuditScan::EveryRow => None,
+        };
         Self {
             order: filter.order,
             known: if test.is_some() { at.saturating_sub(1) } else { end },
-            ids_left: if test.is_some() { SCANNED_IDS } else { i64::MAX },
+            ids_left: if members.is_empty() { i64::MAX } else { SCANNED_IDS },
             test,
             at,
             end,

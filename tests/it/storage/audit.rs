@@ -1,7 +1,8 @@
 //! Audit rows.
 
 use sts_server::storage::{
-    AUDIT_PAGE_BYTES, AuditField, AuditFilter, AuditHead, AuditMember, AuditOrder, AuditRow, Store, StoredAuditRow,
+    AUDIT_PAGE_BYTES, AuditField, AuditFilter, AuditHead, AuditMember, AuditOrder, AuditRow, AuditScan, Store,
+    StoredAuditRow,
 };
 
 use super::database::TestDatabase;
@@ -111,6 +112,7 @@ pub(super) async fn filters_add_up(database: &TestDatabase) {
         ],
         order: AuditOrder::NewestFirst,
         after_id: Some(i64::MAX),
+        scan: AuditScan::EveryRow,
     };
     assert_eq!(sequences(&store.audit(&all, 10).await.unwrap().rows), [3]);
     let other = AuditFilter { correlation_id: Some("d".to_owned()), ..all };
