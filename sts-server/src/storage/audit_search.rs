@@ -29,7 +29,7 @@ const SUMMARIES: i64 = 100_000;
 
 /// The numbers of summaries that are read at once: few for a search that finds its rows soon.
 const FIRST_SUMMARIES: i64 = 400;
-const MOST_SUMMARIES: i64 = 10_000;
+const MOST_SUMMARIES: i64 = 1_000;
 
 /// The maximum number of segments that are summarized in a transaction.
 const SUMMARIZED_SEGMENTS: i64 = 4;

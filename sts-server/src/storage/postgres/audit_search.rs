@@ -90,7 +90,7 @@ impl AuditReader for PostgresAuditReader<'_> {
         limit: i64,
     ) -> Result<Vec<(i64, Vec<u8>)>, PostgresError> {
         let mut query: QueryBuilder<Postgres> = QueryBuilder::new("SELECT segment, ");
-        query.push(part.column()).push(" FROM audit_summaries WHERE segment >= ").push_bind(*segments.start());
+        query.push(part.expression()).push(" FROM audit_summaries WHERE segment >= ").push_bind(*segments.start());
         query.push(" AND segment <= ").push_bind(*segments.end());
         query.push(" ORDER BY segment ").push(direction(order)).push(" LIMIT ").push_bind(limit);
         Ok(query.build_query_as().fetch_all(&mut *self.connection).await?)

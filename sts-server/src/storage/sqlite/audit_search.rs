@@ -41,7 +41,7 @@ impl AuditReader for SqliteAuditReader<'_> {
         limit: i64,
     ) -> Result<Vec<(i64, Vec<u8>)>, SqliteError> {
         let mut query: QueryBuilder<Sqlite> = QueryBuilder::new("SELECT segment, ");
-        query.push(part.column()).push(" FROM audit_summaries WHERE segment >= ").push_bind(*segments.start());
+        query.push(part.expression()).push(" FROM audit_summaries WHERE segment >= ").push_bind(*segments.start());
         query.push(" AND segment <= ").push_bind(*segments.end());
         query.push(" ORDER BY segment ").push(direction(order)).push(" LIMIT ").push_bind(limit);
         Ok(query.build_query_as().fetch_all(self.0).await?)
