@@ -42,6 +42,7 @@ macro_rules! conformance {
             migrate::migrating_again_changes_nothing,
             migrate::eight_servers_migrate_an_empty_database_at_once,
             migrate::a_schema_that_is_newer_is_used_unless_it_excludes_this_version,
+            migrate::a_counter_without_a_code_is_sealed_only_by_the_migration_that_adds_it,
             migrate::a_schema_that_is_older_is_refused_where_it_must_not_be_migrated,
             migrate::a_database_without_schema_is_broken_not_out_of_reach,
             registry::a_new_database_counts_from_zero,
