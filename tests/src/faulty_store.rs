@@ -28,6 +28,12 @@ pub enum StoreFault {
     OldVersions(DatabaseState),
     /// It does not read its approvals.
     Approvals,
+    /// It does not read the signing keys.
+    Keys,
+    /// It does not read the entries of the registry.
+    Entries,
+    /// It does not read the revocations.
+    Revocations,
     /// It panics when decisions are to be recorded.
     Panics,
     /// It answers nobody who writes, until the fault is lifted; then it writes.
@@ -114,7 +120,7 @@ impl Store for FaultyStore {
     }
 
     async fn entries(&self) -> Result<Stored<EntryRow>, StorageError> {
-        self.unless(&[])?.entries().await
+        self.unless(&[StoreFault::Entries])?.entries().await
     }
 
     async fn registry_generation(&self) -> Result<i64, StorageError> {
@@ -131,7 +137,7 @@ impl Store for FaultyStore {
     }
 
     async fn keys(&self) -> Result<Stored<KeyRow>, StorageError> {
-        self.unless(&[])?.keys().await
+        self.unless(&[StoreFault::Keys])?.keys().await
     }
 
     async fn change_keys(
@@ -170,7 +176,7 @@ impl Store for FaultyStore {
     }
 
     async fn revocations(&self) -> Result<Stored<RevocationRow>, StorageError> {
-        self.unless(&[])?.revocations().await
+        self.unless(&[StoreFault::Revocations])?.revocations().await
     }
 
     async fn revocations_after(&self, known: Version) -> Result<Option<(Version, Vec<RevocationRow>)>, StorageError> {
