@@ -47,8 +47,9 @@ def test_a_redirect_is_followed_without_a_token(sts_agent):
     def answers(path, _count):
         return (307, [(b"location", moves[path])]) if path in moves else INVALID
 
+    given = {"accept": "text/plain", "cookie": "a=b", "x-tenant-id": "of-the-application", "idempotency-key": "of-the-application"}
     with Served(target(seen, answers)) as served, agent_sts.without_user():
-        answer = session().post(f"{served.url}stock", data=b"{}", headers={"accept": "text/plain", "cookie": "a=b"})
+        answer = session().post(f"{served.url}stock", data=b"{}", headers=given)
     assert [path for path, _ in seen] == ["/stock", "/elsewhere", "/further"] and answer.status_code == 401
     assert {name for name, _ in HEADERS} <= seen[0][1].keys()
     for _, headers in seen[1:]:
