@@ -234,6 +234,29 @@ async fn only_a_certificate_of_an_unknown_authority_causes_another_fetch_of_the_
     assert_eq!(asked.load(Ordering::SeqCst), before + 1);
 }
 
+/// A certificate below a chain of authorities, which it presents: the nearest comes first.
+fn below(authority: &Authority, length: usize) -> (Identity, Vec<Authority>) {
+    let mut chain: Vec<Authority> = Vec::new();
+    for _ in 0..length {
+        chain.push(chain.last().unwrap_or(authority).subordinate());
+    }
+    let mut leaf = svid(chain.last().unwrap_or(authority), ID);
+    chain.reverse();
+    leaf.pem.extend(chain.iter().map(|authority| authority.pem.as_str()));
+    (leaf, chain)
+}
+
+#[tokio::test]
+async fn a_chain_of_more_than_four_intermediate_certificates_ends_the_handshake() {
+    let mesh = Mesh::start("").await;
+    let (longest, _) = below(&mesh.authority, 4);
+    assert_bound(&mesh.exchange(&longest).send().await, &longest);
+    for authority in [&mesh.authority, &Authority::new(), &mesh.configured] {
+        let (too_long, _) = below(authority, 5);
+        assert!(mesh.exchange(&too_long).try_send().await.is_err());
+    }
+}
+
 #[tokio::test]
 async fn an_unreadable_bundle_is_an_outage_and_no_refusal() {
     let [authority, configured] = [(); 2].map(|()| Authority::new());
@@ -308,14 +331,23 @@ async fn an_svid_that_a_trusted_proxy_passes_on_is_verified_against_its_bundle_t
     let request = |identity: &Identity| {
         by_certificate(&harness).set("client_id", "svid").header("Client-Cert", header(&identity.der))
     };
-    let (own, below) = (svid(&authority, ID), svid(&intermediate, ID));
+    let (own, below_one) = (svid(&authority, ID), svid(&intermediate, ID));
     assert_bound(&request(&own).send().await, &own);
-    assert_bound(&request(&below).header("Client-Cert-Chain", header(&intermediate.der)).send().await, &below);
+    assert_bound(&request(&below_one).header("Client-Cert-Chain", header(&intermediate.der)).send().await, &below_one);
     for (label, request) in [
         ("another authority", request(&svid(&other, ID))),
-        ("without its intermediate certificate", request(&below)),
-        ("with another", request(&below).header("Client-Cert-Chain", header(&other.der))),
+        ("without its intermediate certificate", request(&below_one)),
+        ("with another", request(&below_one).header("Client-Cert-Chain", header(&other.der))),
     ] {
         harness.assert_refused_and_logged(label, request, ErrorKind::Client, "certificate_untrusted").await;
     }
+    let with_chain = |length| {
+        let (leaf, chain) = below(&authority, length);
+        let chain: Vec<String> = chain.iter().map(|authority| header(&authority.der)).collect();
+        (request(&leaf).header("Client-Cert-Chain", chain.join(", ")), leaf)
+    };
+    let (longest, leaf) = with_chain(4);
+    assert_bound(&longest.send().await, &leaf);
+    let (too_long, _) = with_chain(5);
+    harness.assert_refused_and_logged("five", too_long, ErrorKind::Client, "client_authentication_absent").await;
 }
