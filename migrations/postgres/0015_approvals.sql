@@ -20,5 +20,8 @@ CREATE INDEX approvals_by_digest ON approvals (digest);
 CREATE INDEX approvals_by_principal ON approvals (principal_sub, requested_at);
 CREATE INDEX approvals_by_expiry ON approvals (expires_at);
 
--- The first server that finds the counter without a code seals it, over no rows.
+-- The server that applies this migration seals the counter, over no rows.
 INSERT INTO counters (name, value) VALUES ('approvals', 0);
+
+-- A server without approvals would revoke and leave the approvals of what it revokes.
+UPDATE schema_readers SET oldest_reader = 15;

@@ -19,6 +19,7 @@ pub mod fault;
 pub mod http;
 pub mod keys;
 pub mod mint;
+mod misleading;
 pub mod policy;
 mod postgres_url;
 pub mod rate_limits;

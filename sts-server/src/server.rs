@@ -106,7 +106,20 @@ impl StartError {
     /// Returns true if the database is unreachable. A later start may succeed.
     #[must_use]
     pub fn is_outage(&self) -> bool {
-        matches!(self, Self::Storage(error) if error.is_outage())
+        match self {
+            Self::Storage(error)
+            | Self::Keys(KeyLifeError::Storage(error))
+            | Self::Registry { source: ApplyError::Storage(error), .. }
+            | Self::Snapshot(SnapshotError::Storage(error)) => error.is_outage(),
+            Self::Password(_)
+            | Self::Master(_)
+            | Self::Keys(_)
+            | Self::Registry { .. }
+            | Self::Tls(_)
+            | Self::Admin(_)
+            | Self::Traces(_)
+            | Self::Listen { .. } => false,
+        }
     }
 }
 
@@ -166,6 +179,14 @@ impl Foundation {
         Ok(Self { store, master, surroundings })
     }
 
+    /// Migrates the schema, or checks that it needs no migration if `database.migrate` is false.
+    ///
+    /// # Errors
+    /// [`StorageError`] if the schema cannot be migrated, or is not one that this version can use.
+    pub async fn prepare_schema(&self, config: &Config) -> Result<(), StorageError> {
+        if config.database.migrate { self.store.migrate().await } else { self.store.check_schema().await }
+    }
+
     /// Returns the operations of operators on this database.
     #[must_use]
     pub fn administration(&self, config: &Config) -> Administration {
@@ -223,22 +244,12 @@ impl Server {
         let tls = config.tls.files().map(|files| Tls::read(files, client_authorities)).transpose()?;
         let for_operators = config.tls.files().filter(|_| config.tls.admin);
         let for_operators = for_operators.map(|files| Tls::read(files, None)).transpose()?;
-        if config.database.migrate {
-            foundation.store.migrate().await?;
-        } else {
-            foundation.store.check_schema().await?;
-        }
+        foundation.prepare_schema(config).await?;
         let administration = foundation.administration(config);
         administration.ensure_keys().await?;
         if let Some(path) = &config.registry {
-            match apply_registry(&administration, path).await {
-                Ok(()) => {}
-                Err(ApplyError::Older { file, database }) => {
-                    let path = path.display();
-                    tracing::warn!(%path, file, database, "the registry file is older than the database: not applied");
-                }
-                Err(source) => return Err(StartError::Registry { path: path.clone(), source }),
-            }
+            let applied = apply_registry(&administration, path).await;
+            applied.map_err(|source| StartError::Registry { path: path.clone(), source })?;
         }
         let sts = Arc::new(Sts::start(config, foundation.parts()).await?);
         let endpoint = config.telemetry.otlp_endpoint.as_ref();
@@ -321,7 +332,7 @@ impl Server {
     /// Applies a registry file again. A file with faults changes nothing, and the server serves on.
     pub async fn reload_registry(&self, path: &Path) {
         match apply_registry(&self.administration, path).await {
-            Ok(()) => tracing::info!(path = %path.display(), "applied the registry file"),
+            Ok(()) => {}
             Err(ApplyError::Faults(faults)) => {
                 for fault in faults {
                     tracing::error!("the registry file is not applied: {fault}");
@@ -350,13 +361,24 @@ impl Server {
     }
 }
 
-/// Makes the database match the registry file, and logs every change.
+/// Makes the database match the registry file, and logs every change. A file that is older than the
+/// database changes nothing, and the server serves what the database has.
 async fn apply_registry(administration: &Administration, path: &Path) -> Result<(), ApplyError> {
-    let plan = administration.apply(&RegistryFile::read(path), &By::default()).await?;
-    for change in &plan.lines {
-        tracing::info!(%change, "changed the registry as its file says");
+    match administration.apply(&RegistryFile::read(path), &By::default()).await {
+        Ok(plan) => {
+            for change in &plan.lines {
+                tracing::info!(%change, "changed the registry as its file says");
+            }
+            tracing::info!(path = %path.display(), "applied the registry file");
+            Ok(())
+        }
+        Err(ApplyError::Older { file, database }) => {
+            let path = path.display();
+            tracing::warn!(%path, file, database, "the registry file is older than the database: not applied");
+            Ok(())
+        }
+        Err(error) => Err(error),
     }
-    Ok(())
 }
 
 async fn listen(option: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sts_server::config::Config;
-use sts_server::server::{Foundation, Server, Surroundings};
+use sts_server::server::{Foundation, Server, StartError, Surroundings};
 use sts_tests::Harness;
 use sts_tests::faulty_store::{FaultyStore, StoreFault};
 use tokio::net::TcpListener;
@@ -13,14 +13,45 @@ use tokio::net::TcpListener;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Another server of this database, which it reaches through this store.
-async fn serve(harness: &Harness, config: &Config, store: &FaultyStore) -> Server {
+pub(crate) async fn serve(harness: &Harness, config: &Config, store: &FaultyStore) -> Server {
+    start(harness, config, store).await.expect("a server")
+}
+
+async fn start(harness: &Harness, config: &Config, store: &FaultyStore) -> Result<Server, StartError> {
     let surroundings =
         Surroundings { clock: Arc::new(harness.clock.clone()), entropy: Arc::new(sts_jose::SystemEntropy) };
     let foundation = Foundation::lay(config, surroundings).await.expect("a database");
     let foundation = Foundation { store: Arc::new(store.clone()), ..foundation };
     let listener = async || TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let listeners = [listener().await, listener().await];
-    Server::start_with(config, foundation, listeners).await.expect("a server")
+    Server::start_with(config, foundation, listeners).await
+}
+
+#[tokio::test]
+async fn a_database_that_fails_in_the_middle_of_a_start_is_an_outage() {
+    let harness = Harness::start().await;
+    let store = FaultyStore::new(Arc::clone(&harness.store));
+    let folder = tempfile::tempdir().expect("a folder");
+    let registry = folder.path().join("registry.toml");
+    std::fs::write(&registry, "[[agents]]\nid = \"auditor\"\n").expect("the folder is ours");
+    let mut config = harness.config.clone();
+    config.registry = Some(registry);
+    let mut errors = Vec::new();
+    for fault in [StoreFault::Everything, StoreFault::Keys, StoreFault::Entries, StoreFault::Revocations] {
+        store.fail(Some(fault));
+        let error = start(&harness, &config, &store).await.map(drop).expect_err("it cannot start");
+        assert!(error.is_outage(), "{fault:?}: {error:?}");
+        errors.push(error);
+    }
+    let [StartError::Storage(_), StartError::Keys(_), StartError::Registry { .. }, StartError::Snapshot(_)] = &*errors
+    else {
+        panic!("{errors:?}")
+    };
+    // A file at fault is none.
+    store.fail(None);
+    std::fs::write(config.registry.as_ref().expect("a path"), "[[agents]]\nid = 7\n").expect("the folder is ours");
+    let error = start(&harness, &config, &store).await.map(drop).expect_err("it cannot start");
+    assert!(!error.is_outage(), "{error:?}");
 }
 
 #[tokio::test]

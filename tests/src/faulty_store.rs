@@ -24,6 +24,16 @@ pub enum StoreFault {
     RecordUnheard,
     /// It does not tell its versions.
     Versions,
+    /// It tells these versions, whatever has changed since.
+    OldVersions(DatabaseState),
+    /// It does not read its approvals.
+    Approvals,
+    /// It does not read the signing keys.
+    Keys,
+    /// It does not read the entries of the registry.
+    Entries,
+    /// It does not read the revocations.
+    Revocations,
     /// It panics when decisions are to be recorded.
     Panics,
     /// It answers nobody who writes, until the fault is lifted; then it writes.
@@ -99,7 +109,10 @@ impl Store for FaultyStore {
 
     async fn state(&self) -> Result<DatabaseState, StorageError> {
         self.state_reads.fetch_add(1, Ordering::Relaxed);
-        self.unless(&[StoreFault::Versions])?.state().await
+        match self.fault() {
+            Some(StoreFault::OldVersions(state)) => Ok(state),
+            _ => self.unless(&[StoreFault::Versions])?.state().await,
+        }
     }
 
     async fn changed(&self) {
@@ -107,7 +120,7 @@ impl Store for FaultyStore {
     }
 
     async fn entries(&self) -> Result<Stored<EntryRow>, StorageError> {
-        self.unless(&[])?.entries().await
+        self.unless(&[StoreFault::Entries])?.entries().await
     }
 
     async fn registry_generation(&self) -> Result<i64, StorageError> {
@@ -124,7 +137,7 @@ impl Store for FaultyStore {
     }
 
     async fn keys(&self) -> Result<Stored<KeyRow>, StorageError> {
-        self.unless(&[])?.keys().await
+        self.unless(&[StoreFault::Keys])?.keys().await
     }
 
     async fn change_keys(
@@ -163,7 +176,7 @@ impl Store for FaultyStore {
     }
 
     async fn revocations(&self) -> Result<Stored<RevocationRow>, StorageError> {
-        self.unless(&[])?.revocations().await
+        self.unless(&[StoreFault::Revocations])?.revocations().await
     }
 
     async fn revocations_after(&self, known: Version) -> Result<Option<(Version, Vec<RevocationRow>)>, StorageError> {
@@ -186,7 +199,7 @@ impl Store for FaultyStore {
     }
 
     async fn approvals(&self) -> Result<Stored<ApprovalRow>, StorageError> {
-        self.unless(&[])?.approvals().await
+        self.unless(&[StoreFault::Approvals])?.approvals().await
     }
 
     async fn request_approval(

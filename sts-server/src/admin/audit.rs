@@ -9,7 +9,7 @@ use thiserror::Error;
 use super::{Administration, By};
 use crate::keys;
 use crate::record::{self, AuditFault, EventKind, RetentionError, cut};
-use crate::storage::{AuditField, AuditFilter, AuditHead, AuditMember, AuditOrder, AuditPage, StorageError};
+use crate::storage::{AuditField, AuditFilter, AuditHead, AuditMember, AuditOrder, AuditPage, AuditScan, StorageError};
 use crate::ttl::Ttl;
 
 /// The number of portions of events that are summarized at once.
@@ -121,6 +121,7 @@ impl Administration {
             txn: name(&query.txn),
             jti: name(&query.jti),
             members: query.members(),
+            scan: AuditScan::default(),
         }
     }
 

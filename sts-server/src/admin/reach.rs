@@ -7,6 +7,7 @@ use jiff::SignedDuration;
 use super::{Administration, AuditOutcome, AuditQuery};
 use crate::exchange::Revocation;
 use crate::record::{Event, EventKind, event_of};
+use crate::registry::class_of;
 use crate::storage::{AuditOrder, RevocationKind, StorageError};
 
 /// The maximum number of events that are counted, and that are read at once.
@@ -33,16 +34,25 @@ impl Administration {
     /// [`StorageError`].
     pub async fn reach(&self, revocation: &Revocation) -> Result<Reached, StorageError> {
         let value = || Some(revocation.value.clone());
+        let now = self.now();
         let mut query = AuditQuery { outcome: Some(AuditOutcome::Allowed), ..AuditQuery::default() };
         match revocation.kind {
             RevocationKind::Transaction => query.txn = value(),
             RevocationKind::Tenant => query.tenant = value(),
             RevocationKind::Subject => query.sub = value(),
-            // A token is revoked with those exchanged from it, an agent wherever it stands in a chain.
-            RevocationKind::Token | RevocationKind::TokenAlone | RevocationKind::Agent => {}
+            // A token is revoked with those exchanged from it, which are of its transaction.
+            RevocationKind::Token | RevocationKind::TokenAlone => {
+                query.txn = self.transaction_of(&revocation.value).await?
+            }
+            // An agent is revoked wherever it stands in a chain.
+            RevocationKind::Agent => {}
         }
-        let now = self.now();
-        let mut filter = self.audit_filter(&query, AuditOrder::OldestFirst);
+        // The newest are valid for longest. Tokens exchanged from one follow it.
+        let order = match revocation.kind {
+            RevocationKind::Token | RevocationKind::TokenAlone => AuditOrder::OldestFirst,
+            _ => AuditOrder::NewestFirst,
+        };
+        let mut filter = self.audit_filter(&query, order);
         let longest = SignedDuration::from_secs(self.config.limits.max_ttl.as_seconds());
         filter.since = now.checked_sub(longest).ok();
         let (mut reached, mut read) = (Reached::default(), 0_usize);
@@ -64,6 +74,15 @@ impl Administration {
     }
 }
 
+impl Administration {
+    /// Returns the transaction of a token that was issued here.
+    async fn transaction_of(&self, jti: &str) -> Result<Option<String>, StorageError> {
+        let query = AuditQuery { jti: Some(jti.to_owned()), ..AuditQuery::default() };
+        let found = self.audit(&self.audit_filter(&query, AuditOrder::NewestFirst), 1).await?;
+        Ok(found.rows.iter().find_map(|row| event_of(&row.row)?.txn))
+    }
+}
+
 impl Reached {
     fn add(&mut self, event: Event, now: i64) {
         if event.exp.is_none_or(|exp| exp <= now) {
@@ -82,7 +101,9 @@ fn is_reached(revocation: &Revocation, event: &Event, descendants: &mut BTreeSet
     match kind {
         RevocationKind::Transaction | RevocationKind::Tenant => true,
         RevocationKind::Subject => issuer.as_ref().is_none_or(|issuer| event.subject_issuer.as_ref() == Some(issuer)),
-        RevocationKind::Agent => event.actors.contains(value),
+        RevocationKind::Agent => {
+            event.actors.iter().any(|actor| actor == value || class_of(actor).is_some_and(|class| class == *value))
+        }
         RevocationKind::Token | RevocationKind::TokenAlone => {
             let is_of = |jti: &Option<String>| jti.as_ref().is_some_and(|jti| descendants.contains(jti));
             let is_reached = is_of(&event.jti) || is_of(&event.parent_jti);

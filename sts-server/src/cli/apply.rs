@@ -26,7 +26,7 @@ pub(super) async fn run(
     let outcome = if arguments.dry_run {
         administration.plan(&file).await
     } else {
-        foundation.store.migrate().await?;
+        foundation.prepare_schema(&config).await?;
         administration.apply(&file, &By::this_user()).await
     };
     match outcome {

@@ -15,6 +15,7 @@ use super::arguments::Options;
 use crate::config::{self, Config, Loaded, Overrides};
 use crate::environment;
 use crate::fault::Fault;
+use crate::misleading::is_misleading;
 use crate::registry::ApplyError;
 use crate::server::StartError;
 use crate::telemetry;
@@ -172,12 +173,12 @@ fn code(style: Style) -> Option<&'static str> {
 /// no width. The escapes are those of JSON (`\u202e`), so that JSON keeps its value.
 #[must_use]
 pub fn printable(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(is_escaped) {
+    if !text.chars().any(is_misleading) {
         return Cow::Borrowed(text);
     }
     let mut printed = String::with_capacity(text.len());
     for character in text.chars() {
-        if is_escaped(character) {
+        if is_misleading(character) {
             let mut units = [0; 2];
             for unit in character.encode_utf16(&mut units) {
                 // Writing to a String cannot fail.
@@ -188,15 +189,6 @@ pub fn printable(text: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(printed)
-}
-
-fn is_escaped(character: char) -> bool {
-    character.is_control()
-        || matches!(
-            character,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-                | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
-        )
 }
 
 impl std::fmt::Debug for Output {

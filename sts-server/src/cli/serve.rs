@@ -8,6 +8,7 @@ use super::arguments::{Options, ServeArguments};
 use super::output::{Output, configuration, explain_start};
 use crate::config::{self, Config};
 use crate::server::{Server, StartError, Surroundings};
+use crate::telemetry;
 
 /// The interval at which a server tries to reach its database when it starts.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
@@ -18,7 +19,8 @@ pub(super) async fn run(
     surroundings: Surroundings,
     out: &mut Output,
 ) -> Result<ExitCode, CliError> {
-    let mut config = configuration(options, out)?;
+    let as_read = configuration(options, out)?;
+    let mut config = as_read.clone();
     config.database.migrate &= !arguments.no_migrate;
     for exposed in config::exposed_files(&config) {
         tracing::warn!("{exposed}");
@@ -35,7 +37,11 @@ pub(super) async fn run(
         tokio::select! {
             told = signals.next() => break told?,
             () = server.failed() => return Err(CliError::PartEnded),
-            () = hangups.next() => reload(&server, options, &config, out).await,
+            () = hangups.next() => tokio::select! {
+                // A signal to stop ends the reload, which changes all or nothing.
+                told = signals.next() => break told?,
+                () = reload(&server, options, &as_read, out) => {}
+            },
         }
     };
     tokio::select! {
@@ -49,17 +55,18 @@ pub(super) async fn run(
 }
 
 /// Starts the server. While its database is unreachable, tries again without end: after a power
-/// failure, the database may start later than the server.
+/// failure, the database may start later than the server. Logs each cause when it changes.
 async fn start(config: &Config, surroundings: Surroundings) -> Result<Server, StartError> {
-    let mut is_logged = false;
+    let mut logged = String::new();
     loop {
         match Server::start(config, surroundings.clone()).await {
             Err(error) if error.is_outage() => {
-                if !is_logged {
+                let cause = causes(&error);
+                if cause != logged {
                     let error = &error as &dyn std::error::Error;
                     tracing::warn!(error, "the database is unreachable: retrying until it answers");
+                    logged = cause;
                 }
-                is_logged = true;
                 tokio::time::sleep(RETRY_EVERY).await;
             }
             started => return started,
@@ -67,8 +74,14 @@ async fn start(config: &Config, surroundings: Surroundings) -> Result<Server, St
     }
 }
 
+/// Returns the text of an error and of its causes.
+fn causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
 /// Reads the configuration and the registry file again, after SIGHUP. Files with faults change
-/// nothing.
+/// nothing. `running` is the configuration as it was read at the start.
 async fn reload(server: &Server, options: &Options, running: &Config, out: &mut Output) {
     tracing::info!("reading the configuration and the registry file again");
     let config = match configuration(options, out) {
@@ -78,10 +91,13 @@ async fn reload(server: &Server, options: &Options, running: &Config, out: &mut 
             return tracing::error!(error, "the configuration has faults: nothing was changed");
         }
     };
-    if config.database.url != running.database.url || format!("{config:?}") != format!("{running:?}") {
+    // The format of the log is an option too.
+    telemetry::choose_format(running.log.format);
+    if config != *running {
         tracing::warn!("the configuration has changed: restart the server to apply its options");
     }
-    if let Some(path) = &config.registry {
+    // Another registry file belongs to the changed configuration.
+    if let Some(path) = running.registry.as_ref().filter(|_| config.registry == running.registry) {
         server.reload_registry(path).await;
     }
 }

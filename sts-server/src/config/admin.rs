@@ -16,7 +16,7 @@ use crate::document::{Key, Schema, Shape};
 const MAX_NAME_CHARS: usize = 64;
 
 /// The operators of the admin API. Without configuration, the API rejects every operator.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Admin {
     /// The URL under which browsers reach the admin listener. Default none: the console answers to
@@ -54,7 +54,7 @@ pub enum Role {
 }
 
 /// An issuer whose access tokens name operators.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AdminOidc {
     /// The `iss` claim, byte for byte. Default none: the server accepts no access token.

@@ -33,7 +33,6 @@ const POSTGRES_PARAMETERS: &[&str] = &[
     "dbname",
     "user",
     "password",
-    "application_name",
     "options",
     TARGET_SESSION_ATTRS,
 ];
@@ -167,6 +166,7 @@ mod tests {
     #[test]
     fn a_parameter_that_the_driver_passes_over_is_refused() {
         for (url, reason) in [
+            ("postgres://db/sts?application_name=pod-7", "unknown parameter \"application_name\""),
             ("postgres://db/sts?ssl_mode=require", "unknown parameter \"ssl_mode\"; did you mean \"sslmode\"?"),
             ("postgres://db/sts?sslmode=verify-full&connect_timeout=3", "unknown parameter \"connect_timeout\""),
             (

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use crate::ttl::Ttl;
 
 /// Proofs of possession.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Dpop {
     /// The maximum age of a proof. Default `2m`.

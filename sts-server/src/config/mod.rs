@@ -52,7 +52,7 @@ const MAX_CHAIN_DEPTH: i64 = 64;
 const MAX_MAX_TTL: Ttl = Ttl::from_minutes(8 * 60);
 
 /// The checked configuration of a server.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The issuer identifier of this service, byte for byte the `iss` of its tokens. An `http(s)`
@@ -88,7 +88,7 @@ pub struct Config {
 }
 
 /// The listeners: their addresses, the proxies in front of them, and their shutdown.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Listen {
     /// The address for agents. Default `127.0.0.1:8080`.
@@ -141,7 +141,7 @@ pub enum ClientCertificates {
 }
 
 /// TLS in this process.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tls {
     /// The certificate chain in PEM, the server's own certificate first. Default none: plain HTTP.
@@ -174,7 +174,7 @@ impl Tls {
 }
 
 /// The connection to the database.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Database {
     /// `sqlite://FILE` (default `sqlite://sts.db`) or `postgres://…`. It may hold a password, so
@@ -185,7 +185,8 @@ pub struct Database {
     pub password_file: Option<PathBuf>,
     /// The most connections to PostgreSQL for requests. The server reserves five more. Default 10.
     pub max_connections: u32,
-    /// True if a server migrates the schema when it starts. Default true.
+    /// True if a server migrates the schema when it starts, and `apply` before its change. Default
+    /// true.
     pub migrate: bool,
     /// True if the server hears notifications. False behind a pooler that lends connections for
     /// single transactions. Default true.
@@ -205,7 +206,7 @@ pub enum Synchronous {
 }
 
 /// Sealing and rotation of the signing keys.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Keys {
     /// A file with one line, the base64 of 32 bytes, that seals the signing keys at rest. Default
@@ -216,7 +217,7 @@ pub struct Keys {
 }
 
 /// Retention of the audit log.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Audit {
     /// The time for which events are kept. Default `forever`.
     #[serde(deserialize_with = "values::read_retention")]
@@ -224,7 +225,7 @@ pub struct Audit {
 }
 
 /// Resource limits of a server.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     /// The most actors of a chain. Default 8.
@@ -322,7 +323,7 @@ impl Config {
 }
 
 /// Proxies for outbound requests.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EgressOptions {
     /// `egress.proxy`. Without it the environment decides.
@@ -336,7 +337,7 @@ pub struct EgressOptions {
 }
 
 /// The output of logs.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Log {
     /// The format of a line. Default [`LogFormat::Human`].
@@ -344,7 +345,7 @@ pub struct Log {
 }
 
 /// Export of traces.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Telemetry {
     /// The collector that receives traces, as OTLP over HTTP. Default none.
@@ -352,7 +353,7 @@ pub struct Telemetry {
 }
 
 /// Content of the published metadata documents.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Metadata {
     /// True if metadata omits the members that RFC 8414 does not require but widespread parsers do.

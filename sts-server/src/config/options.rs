@@ -185,7 +185,7 @@ pub static OPTIONS: &[ConfigOption] = &[
         shape: Shape::Boolean,
         default: Some("true"),
         form: "true or false",
-        doc: "Whether a server migrates the schema when it starts. Without it, `sts-server migrate` does, and a server refuses a schema that is older than it needs.",
+        doc: "Whether a server migrates the schema when it starts, and `apply` before it changes the registry. Without it, `sts-server migrate` does, and both refuse a schema that is older than they need.",
     },
     ConfigOption {
         table: Some("keys"),

@@ -108,33 +108,44 @@ struct Issue {
 /// # Errors
 /// [`Refusal`] names the reason: a refusal, or an outage.
 pub async fn token(sts: &Sts, call: &Call<'_>) -> Result<TokenResponse, Refusal> {
-    let mut is_spent = false;
+    let mut spent = Spent::default();
     for _ in 0..ATTEMPTS {
-        if let Some(response) = attempt(sts, call, is_spent).await? {
+        if let Some(response) = attempt(sts, call, &mut spent).await? {
             return Ok(response);
         }
         // Registry or keys have changed since the decision. This request itself has spent its
-        // single-use value.
-        is_spent = true;
+        // single-use values.
+        spent.of_client = true;
         sts.refresh().await?;
     }
     Err(Refusal::Outdated)
 }
 
+/// The single-use values that former attempts of the request have spent.
+#[derive(Default)]
+struct Spent {
+    /// Those of the client: its assertion and its proof.
+    of_client: bool,
+    /// The deferral code, which only a decision to issue spends.
+    code: bool,
+}
+
 /// Makes one decision. Returns `None` if registry or keys changed before the decision was
 /// committed.
-async fn attempt(sts: &Sts, call: &Call<'_>, is_spent: bool) -> Result<Option<TokenResponse>, Refusal> {
+async fn attempt(sts: &Sts, call: &Call<'_>, spent: &mut Spent) -> Result<Option<TokenResponse>, Refusal> {
     let view = sts.latest_view().await;
     let mut event = describe_call(EventKind::TokenIssued, call, view.now);
     let mut client = None;
     let decided = decide(&view, call, &mut event, &mut client).await;
-    let single_use = client.as_ref().filter(|_| !is_spent).map_or(&[][..], AuthenticatedAgent::single_use).to_vec();
+    let single_use =
+        client.as_ref().filter(|_| !spent.of_client).map_or(&[][..], AuthenticatedAgent::single_use).to_vec();
     // 8. Record, and only then 9. answer.
     call.trail.enter(Step::Record);
     describe_duration(&mut event, call.trail);
     match decided {
         Ok(Decision::Issue(decided)) => {
-            let redeems = decided.redeems.clone().filter(|_| !is_spent);
+            let redeems = decided.redeems.clone().filter(|_| !spent.code);
+            spent.code |= redeems.is_some();
             let single_use = single_use.into_iter().chain(redeems).collect();
             issue(&view, call, *decided, event, single_use).await
         }

@@ -13,6 +13,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 use sts_protocol::{DeferralResponse, ErrorCode, ErrorResponse, InteractionResponse, parameter};
 
+use super::body::BodyFault;
 use super::unanswered::Unanswered;
 use crate::error_kind::ErrorKind;
 use crate::exchange::{ApproverRefusal, AwaitedApproval, DeferredAnswer, OUTAGE_RETRY, Refusal};
@@ -160,7 +161,6 @@ fn approval_status(unanswered: &Unanswered) -> StatusCode {
     match unanswered {
         Unanswered::TokenMissing => StatusCode::UNAUTHORIZED,
         Unanswered::Malformed(_) => StatusCode::BAD_REQUEST,
-        Unanswered::TooSlow => StatusCode::SERVICE_UNAVAILABLE,
         Unanswered::Refused(refusal) => match refusal {
             ApproverRefusal::Token(error) if error.is_outage() => StatusCode::SERVICE_UNAVAILABLE,
             ApproverRefusal::Token(_) => StatusCode::UNAUTHORIZED,
@@ -194,7 +194,7 @@ fn approval_headers(unanswered: &Unanswered, mut response: Response) -> Response
         Unanswered::Refused(ApproverRefusal::Token(error)) if !error.is_outage() => {
             Some("Bearer realm=\"sts-approvals\", error=\"invalid_token\"")
         }
-        Unanswered::Refused(_) | Unanswered::Malformed(_) | Unanswered::TooSlow => None,
+        Unanswered::Refused(_) | Unanswered::Malformed(_) => None,
     };
     if let Some(challenge) = challenge {
         response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
@@ -255,6 +255,17 @@ pub(super) enum IntakeFault {
     RequestMemory,
     /// The deadline of the request passed. Its decision may have been committed, but is not answered.
     TooSlow,
+}
+
+impl From<BodyFault> for IntakeFault {
+    fn from(fault: BodyFault) -> Self {
+        match fault {
+            BodyFault::TooLarge => Self::TooLarge,
+            BodyFault::Malformed => Self::Body,
+            BodyFault::TooSlow => Self::BodyTooSlow,
+            BodyFault::NoMemory => Self::RequestMemory,
+        }
+    }
 }
 
 impl IntakeFault {

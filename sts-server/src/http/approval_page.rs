@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::approval::SeenApproval;
+use crate::misleading::is_misleading;
 
 /// Returns the page of an approval. Its forms carry the token back.
 pub(super) fn approval(seen: &SeenApproval, token: &str) -> String {
@@ -75,11 +76,6 @@ fn text(raw: &str) -> String {
         }
     }
     escaped
-}
-
-fn is_misleading(char: char) -> bool {
-    char.is_control()
-        || matches!(char, '\u{061C}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}')
 }
 
 #[cfg(test)]

@@ -13,14 +13,15 @@ use http::{HeaderMap, Method};
 use sts_jose::json::parse_object;
 use sts_protocol::{Form, parameter};
 
-use super::body::HeldBody;
+use super::answer::{self, IntakeFault};
+use super::body::{self, HeldBody};
 use super::content_type::{Charset, FORM, JSON, charset};
-use super::intake::{About, Intake, Observed, TooSlow};
+use super::intake::{About, Intake, Observed, Unserved};
 use super::peer::Peer;
 use super::unanswered::Unanswered;
-use super::{App, answer, approval_page};
+use super::{App, approval_page};
 use crate::approval::{ApprovalAct, SeenApproval};
-use crate::exchange::{ApproverCall, ApproverRefusal, decide_approval, show_approval};
+use crate::exchange::{ApproverCall, decide_approval, show_approval};
 use crate::telemetry::{Endpoint, RequestOutcome};
 
 /// The form field, and the JSON member, with the decision.
@@ -40,9 +41,9 @@ enum Shape {
     Page,
 }
 
-impl From<TooSlow> for Unanswered {
-    fn from(_: TooSlow) -> Self {
-        Self::TooSlow
+impl From<Unanswered> for Unserved<Unanswered> {
+    fn from(unanswered: Unanswered) -> Self {
+        Self::Refused(unanswered)
     }
 }
 
@@ -62,7 +63,12 @@ pub(super) async fn approval(State(app): State<App>, request: Request) -> Respon
             observed.decided(RequestOutcome::Ok, None);
             response
         }
-        Err(unanswered) => {
+        Err(Unserved::Intake(fault)) => {
+            observed.decided(fault.outcome(), Some(fault.reason()));
+            intake.log_fault(fault);
+            answer::intake_fault(fault)
+        }
+        Err(Unserved::Refused(unanswered)) => {
             let reason = unanswered.reason();
             observed.decided(answer::approval_outcome(&unanswered), Some(reason));
             intake.log_refusal(reason, || About { detail: detail(&unanswered), ..About::default() });
@@ -76,11 +82,14 @@ pub(super) async fn approval(State(app): State<App>, request: Request) -> Respon
     intake.seal(response)
 }
 
-async fn serve(intake: &Intake<'_>, body: Body) -> Result<Response, Unanswered> {
+async fn serve(intake: &Intake<'_>, body: Body) -> Result<Response, Unserved<Unanswered>> {
     let sts = &intake.app.sts;
-    sts.rates().admit_source(intake.source).map_err(ApproverRefusal::from)?;
+    if let Err(limited) = sts.rates().admit_source(intake.source) {
+        body::leave(intake.peer);
+        return Err(Unanswered::Refused(limited.into()).into());
+    }
     let body = if intake.head.method == Method::POST {
-        intake.read(body).await.or(Err(Unanswered::TooSlow))?
+        intake.read(body).await.map_err(IntakeFault::from)?
     } else {
         HeldBody::default()
     };
@@ -88,9 +97,10 @@ async fn serve(intake: &Intake<'_>, body: Body) -> Result<Response, Unanswered> 
     let id = intake.head.uri.path().rsplit('/').next().unwrap_or_default();
     let call = ApproverCall { token: &token, id, correlation_id: &intake.correlation_id, source: intake.source };
     let seen = match act {
-        Some(act) => decide_approval(sts, &call, act).await?,
-        None => show_approval(sts, &call).await?,
+        Some(act) => decide_approval(sts, &call, act).await,
+        None => show_approval(sts, &call).await,
     };
+    let seen = seen.map_err(Unanswered::from)?;
     Ok(shown(&seen, shape, &token))
 }
 
@@ -158,6 +168,5 @@ fn detail(unanswered: &Unanswered) -> String {
         Unanswered::TokenMissing => "no token".to_owned(),
         Unanswered::Malformed(what) => (*what).to_owned(),
         Unanswered::Refused(refusal) => sts_jose::error_chain(refusal),
-        Unanswered::TooSlow => "the request took too long".to_owned(),
     }
 }

@@ -12,9 +12,10 @@ use http::request::Parts;
 use jiff::Timestamp;
 use sts_protocol::parameter::X_CORRELATION_ID;
 
+use super::App;
+use super::answer::{self, IntakeFault};
 use super::body::{self, BodyFault, HeldBody};
 use super::peer::Peer;
-use super::{App, answer};
 use crate::client_auth::ClientCertificate;
 use crate::exchange::Claimed;
 use crate::telemetry::{Decision, Endpoint, ObservedRequest, REFUSED, RequestOutcome, Trail};
@@ -36,6 +37,26 @@ pub(super) struct Intake<'a> {
 
 /// The deadline of a request has passed.
 pub(super) struct TooSlow;
+
+/// The reason why a request was not served.
+pub(super) enum Unserved<R> {
+    /// Before its decision.
+    Intake(IntakeFault),
+    /// By its decision.
+    Refused(R),
+}
+
+impl<R> From<IntakeFault> for Unserved<R> {
+    fn from(fault: IntakeFault) -> Self {
+        Self::Intake(fault)
+    }
+}
+
+impl<R> From<TooSlow> for Unserved<R> {
+    fn from(_: TooSlow) -> Self {
+        Self::Intake(IntakeFault::TooSlow)
+    }
+}
 
 /// The content of the log line of a refused request, besides the reason.
 #[derive(Default)]
@@ -73,6 +94,16 @@ impl<'a> Intake<'a> {
 
     pub(super) async fn read(&self, body: Body) -> Result<HeldBody, BodyFault> {
         body::read(&self.app.memory, &self.head.headers, self.peer, body, self.app.body_timeout).await
+    }
+
+    /// Logs a request that ended before its decision.
+    pub(super) fn log_fault(&self, fault: IntakeFault) {
+        let detail = fault.told().to_owned();
+        if fault.outcome() == RequestOutcome::Unavailable {
+            self.log_outage(fault.reason(), detail);
+        } else {
+            self.log_refusal(fault.reason(), || About { detail, ..About::default() });
+        }
     }
 
     /// Logs an outage. The number of lines is limited.

@@ -17,9 +17,9 @@ use tower::ServiceExt as _;
 use tower_http::cors::{Any, CorsLayer};
 
 use super::answer::{self, IntakeFault, UsedHeader};
-use super::body::{self, BodyFault, HeldBody};
+use super::body::{self, HeldBody};
 use super::content_type::{Charset, FORM, charset, is_ascii};
-use super::intake::{About, Intake, Observed, TooSlow};
+use super::intake::{About, Intake, Observed, Unserved};
 use super::peer::Peer;
 use super::{App, approvals, health, jwks, metadata};
 use crate::client_auth::{INTROSPECTION_PATH, REVOCATION_PATH, TOKEN_PATH};
@@ -92,29 +92,9 @@ impl Decides {
     }
 }
 
-/// The reason why a request was not served.
-enum Unserved {
-    /// Before its decision.
-    Intake(IntakeFault),
-    /// By its decision.
-    Refused(Refusal),
-}
-
-impl From<Refusal> for Unserved {
+impl From<Refusal> for Unserved<Refusal> {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
-    }
-}
-
-impl From<IntakeFault> for Unserved {
-    fn from(fault: IntakeFault) -> Self {
-        Self::Intake(fault)
-    }
-}
-
-impl From<TooSlow> for Unserved {
-    fn from(_: TooSlow) -> Self {
-        Self::Intake(IntakeFault::TooSlow)
     }
 }
 
@@ -138,7 +118,7 @@ async fn decided(app: &App, decides: Decides, request: Request<Body>, peer: &Pee
         }
         Err(Unserved::Intake(fault)) => {
             observed.decided(fault.outcome(), Some(fault.reason()));
-            log_fault(&intake, fault);
+            intake.log_fault(fault);
             answer::intake_fault(fault)
         }
         Err(Unserved::Refused(refusal)) => {
@@ -163,16 +143,6 @@ async fn decide(decides: Decides, app: &App, call: &Call<'_>) -> Result<Response
         Decides::Token => exchange::token(&app.sts, call).await.map(|token| answer::json(&token)),
         Decides::Introspect => exchange::introspect(&app.sts, call).await.map(|token| answer::json(&token)),
         Decides::Revoke => exchange::revoke(&app.sts, call).await.map(|()| answer::empty()),
-    }
-}
-
-/// Logs a request that ended before its decision.
-fn log_fault(intake: &Intake<'_>, fault: IntakeFault) {
-    let detail = fault.told().to_owned();
-    if fault.outcome() == RequestOutcome::Unavailable {
-        intake.log_outage(fault.reason(), detail);
-    } else {
-        intake.log_refusal(fault.reason(), || About { detail, ..About::default() });
     }
 }
 
@@ -214,18 +184,13 @@ fn outcome(kind: ErrorKind) -> RequestOutcome {
 }
 
 /// Reads the body. Checks the rate limit of the source before the first byte.
-async fn read(intake: &Intake<'_>, body: Body) -> Result<HeldBody, Unserved> {
+async fn read(intake: &Intake<'_>, body: Body) -> Result<HeldBody, Unserved<Refusal>> {
     if let Err(limited) = intake.app.sts.rates().admit_source(intake.source) {
         body::leave(intake.peer);
         return Err(Unserved::Refused(limited.into()));
     }
     let charset = check_head(intake).inspect_err(|_| body::leave(intake.peer))?;
-    let body = intake.read(body).await.map_err(|fault| match fault {
-        BodyFault::TooLarge => IntakeFault::TooLarge,
-        BodyFault::Malformed => IntakeFault::Body,
-        BodyFault::TooSlow => IntakeFault::BodyTooSlow,
-        BodyFault::NoMemory => IntakeFault::RequestMemory,
-    })?;
+    let body = intake.read(body).await.map_err(IntakeFault::from)?;
     if charset == Charset::AsciiCompatible && !is_ascii(&body) {
         return Err(IntakeFault::Charset.into());
     }

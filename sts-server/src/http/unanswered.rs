@@ -9,8 +9,6 @@ pub(super) enum Unanswered {
     /// The request is malformed.
     Malformed(&'static str),
     Refused(ApproverRefusal),
-    /// The request, or its body, took too long or too much memory.
-    TooSlow,
 }
 
 impl From<ApproverRefusal> for Unanswered {
@@ -25,7 +23,6 @@ impl Unanswered {
             Self::TokenMissing => "token_missing",
             Self::Malformed(_) => "invalid_request",
             Self::Refused(refusal) => refusal.reason(),
-            Self::TooSlow => "too_slow",
         }
     }
 }

@@ -10,8 +10,8 @@ use super::audit_fault::{AuditFault, event_of};
 use super::chain::open_checkpoint;
 use super::chain_check::{ChainCheck, Finding, evidence, evidence_alone};
 use crate::storage::{
-    AuditCheckpoint, AuditField, AuditFilter, AuditHead, AuditMember, MAC_BYTES, StorageError, Store, StoredAuditRow,
-    UncheckedAuditRow,
+    AuditCheckpoint, AuditField, AuditFilter, AuditHead, AuditMember, AuditScan, MAC_BYTES, StorageError, Store,
+    StoredAuditRow, UncheckedAuditRow,
 };
 
 /// The number of rows read at once.
@@ -95,7 +95,7 @@ async fn read<'a>(store: &dyn Store, mut check: Check<'a>) -> Result<Check<'a>, 
 /// first row of its chain, and genuine.
 pub(super) async fn acknowledged(store: &dyn Store, keys: &[hmac::Key]) -> Result<HashSet<String>, StorageError> {
     let kind = AuditMember::new(AuditField::Event, EventKind::AuditAcknowledged.as_str());
-    let mut filter = AuditFilter { members: vec![vec![kind]], ..AuditFilter::default() };
+    let mut filter = AuditFilter { members: vec![vec![kind]], scan: AuditScan::EveryRow, ..AuditFilter::default() };
     let mut evidence = HashSet::new();
     loop {
         let page = store.audit(&filter, PAGE).await?;

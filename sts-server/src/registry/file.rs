@@ -6,6 +6,7 @@
 //! each table.
 
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -36,12 +37,25 @@ impl RegistryFile {
         if !path.is_dir() {
             return Self::read_file(path);
         }
+        Self::read_folder(path, Self::read_file).unwrap_or_else(|error| {
+            let fault = Fault::new(path, Severity::Error, format!("cannot be read: {error}"));
+            Self { faults: vec![fault], ..Self::empty(path) }
+        })
+    }
+
+    /// Reads a folder with `read`. The files of a folder without a fault are those of one moment.
+    fn read_folder(path: &Path, read: impl Fn(&Path) -> Self) -> std::io::Result<Self> {
         let mut whole = Self::empty(path);
-        match files_of(path) {
-            Ok(files) => files.iter().for_each(|file| whole.add(Self::read_file(file))),
-            Err(error) => whole.faults.push(Fault::new(path, Severity::Error, format!("cannot be read: {error}"))),
+        let files = files_of(path)?;
+        files.iter().for_each(|file| whole.add(read(&file.path)));
+        if files.is_empty() {
+            // The folder of a volume that is not mounted is empty. It must not remove every agent.
+            whole.faults.push(Fault::new(path, Severity::Error, "has no *.toml file"));
+        } else if files != files_of(path)? {
+            let message = "has changed while it was read: try again when its files are complete";
+            whole.faults.push(Fault::new(path, Severity::Error, message));
         }
-        whole
+        Ok(whole)
     }
 
     fn read_file(path: &Path) -> Self {
@@ -237,18 +251,34 @@ impl Parser<'_> {
     }
 }
 
+/// A file of a folder at one moment. Files that cannot be read have no more than their path.
+#[derive(Debug, PartialEq, Eq)]
+struct FolderFile {
+    path: PathBuf,
+    target: Option<PathBuf>,
+    modified: Option<SystemTime>,
+    bytes: Option<u64>,
+}
+
 /// Returns the `*.toml` files of a folder, in the order of their names. Leaves out hidden files, which
 /// Kubernetes adds to a mounted folder.
-fn files_of(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+fn files_of(folder: &Path) -> std::io::Result<Vec<FolderFile>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
         let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
         if !is_hidden && path.extension().is_some_and(|extension| extension == "toml") {
-            files.push(path);
+            let metadata = std::fs::metadata(&path).ok();
+            files.push(FolderFile {
+                // Kubernetes replaces the folder that a link leads to.
+                target: std::fs::canonicalize(&path).ok(),
+                modified: metadata.as_ref().and_then(|metadata| metadata.modified().ok()),
+                bytes: metadata.map(|metadata| metadata.len()),
+                path,
+            });
         }
     }
-    files.sort();
+    files.sort_by(|one, other| one.path.cmp(&other.path));
     Ok(files)
 }
 
@@ -322,5 +352,23 @@ issuers = ["https://login.example.com"]
         assert_eq!(**issuer, file.entries().issuers[0].entry);
         assert_eq!(registry.delegations("coordinator", "inventory").len(), 1);
         assert!(super::super::plan(&rows, &file, None).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_folder_that_changes_while_it_is_read_has_a_fault() {
+        let agent = |id: &str| format!("[[agents]]\nid = \"{id}\"\n");
+        for (change, name) in [("a file is added", "b.toml"), ("a file is replaced", "a.toml")] {
+            let folder = tempfile::tempdir().unwrap();
+            std::fs::write(folder.path().join("a.toml"), agent("a")).unwrap();
+            let read_and_change = |path: &Path| {
+                let read = RegistryFile::read_file(path);
+                std::fs::write(folder.path().join(name), agent("another")).unwrap();
+                read
+            };
+            let file = RegistryFile::read_folder(folder.path(), read_and_change).unwrap();
+            let messages: Vec<_> = file.faults().iter().map(|fault| fault.message.as_str()).collect();
+            assert_eq!(messages, ["has changed while it was read: try again when its files are complete"], "{change}");
+            assert_eq!(RegistryFile::read(folder.path()).faults(), [], "{change}");
+        }
     }
 }

@@ -120,8 +120,10 @@ impl Snapshot {
         if versions.keys != known.keys {
             read.push(newer.read_keys(store, master).await);
         }
-        if approvals != self.approvals.version() {
-            read.push(newer.read_approvals(store).await);
+        // A stopped approval raises the revocations, which the commit compares. So no snapshot has
+        // revocations that are newer than the versions beside approvals that are older.
+        if approvals != self.approvals.version() || newer.versions().revocations != versions.revocations {
+            newer.follow_approvals(store).await;
         }
         let is_newer = newer.versions() != known || newer.approvals.version() != self.approvals.version();
         (is_newer.then_some(newer), read.into_iter().collect())
@@ -204,6 +206,18 @@ impl Snapshot {
         self.registry = Arc::new(registry);
         self.faults.registry = faults;
         Ok(())
+    }
+
+    /// Reads the approvals. Without them nothing is issued that needs one, and the rest goes on.
+    async fn follow_approvals(&mut self, store: &dyn Store) {
+        if let Err(error) = self.read_approvals(store).await {
+            // Logged once: the next read compares with the version of no approvals.
+            if self.approvals.version() != Version::default() {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "failed to read the approvals: none counts until they can be read");
+            }
+            self.approvals = Arc::default();
+        }
     }
 
     async fn read_approvals(&mut self, store: &dyn Store) -> Result<(), SnapshotError> {

@@ -12,6 +12,10 @@ pub(super) const SUMMARY_IDS: i64 = 256;
 /// one filter of 300 holds a value that it was not made of.
 const BITS_PER_VALUE: usize = 12;
 
+/// The longest filter that a search reads, in bytes. Longer than that of 256 events, which have nine
+/// values each. It bounds the memory of a search.
+const LONGEST_FILTER: usize = 4096;
+
 /// The filter that holds every value.
 const HOLDS_ALL: &[u8] = &[0xff];
 
@@ -127,12 +131,15 @@ pub(super) enum SummaryPart {
 }
 
 impl SummaryPart {
-    /// Returns the name of the column.
-    pub(super) fn column(self) -> &'static str {
-        match self {
+    /// Returns the expression of the filter in SQL. Cuts off a filter that is too long.
+    pub(super) fn expression(self) -> String {
+        let column = match self {
             Self::Names => "names",
             Self::Identifiers => "identifiers",
-        }
+        };
+        let cut = LONGEST_FILTER + 1;
+        // SQLite has NULL for a part of an empty value.
+        format!("CASE WHEN octet_length({column}) <= {cut} THEN {column} ELSE substr({column}, 1, {cut}) END")
     }
 }
 
@@ -189,9 +196,10 @@ impl SummaryTest {
         if identifiers.lists.is_empty() { of_part(SummaryPart::Names) } else { identifiers }
     }
 
-    /// Returns true if a segment with this filter may have an event of the search.
+    /// Returns true if a segment with this filter may have an event of the search. A filter that is
+    /// too long is of no server, and decides nothing.
     pub(super) fn may_match(&self, filter: &[u8]) -> bool {
-        self.lists.iter().all(|list| list.iter().any(|digest| holds(filter, digest)))
+        filter.len() > LONGEST_FILTER || self.lists.iter().all(|list| list.iter().any(|digest| holds(filter, digest)))
     }
 }
 

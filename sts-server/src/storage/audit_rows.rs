@@ -95,6 +95,16 @@ pub enum AuditOrder {
     NewestFirst,
 }
 
+/// The rows that a search by members reads.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum AuditScan {
+    /// Those of segments whose summary may hold the members.
+    #[default]
+    Summarized,
+    /// Every row. The codes do not cover summaries, and so a verification trusts none.
+    EveryRow,
+}
+
 /// A selection of audit rows. An absent field selects all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AuditFilter {
@@ -114,6 +124,8 @@ pub struct AuditFilter {
     pub jti: Option<String>,
     /// Only events that have, of each of these lists, at least one member.
     pub members: Vec<Vec<AuditMember>>,
+    /// The rows that the search reads.
+    pub scan: AuditScan,
 }
 
 impl AuditFilter {

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 
 use super::audit_members::{SUMMARY_IDS, SummaryPart, SummaryTest};
-use super::{AUDIT_PAGE_BYTES, AuditFilter, AuditOrder, AuditPage, StoredAuditRow};
+use super::{AUDIT_PAGE_BYTES, AuditFilter, AuditOrder, AuditPage, AuditScan, StoredAuditRow};
 
 /// The most, in milliseconds, by which an event can be later than an event with a greater id. The
 /// clocks of two ready servers differ by at most two minutes. A decision waits less than one minute
@@ -17,6 +17,10 @@ const DISORDER_MILLISECONDS: i64 = 3 * 60 * 1000;
 /// The maximum number of ids read to cover that disorder. It bounds the cost of a search by time.
 const DISORDER_IDS: i64 = 100_000;
 
+/// The number of rows whose median time is that of their first row for a search by time. A single
+/// row with a wrong time misleads no search. An odd number.
+pub(super) const MEDIAN_ROWS: i64 = 31;
+
 /// The maximum number of ids that a page of a search by members reads.
 const SCANNED_IDS: i64 = 100_000;
 
@@ -25,7 +29,7 @@ const SUMMARIES: i64 = 100_000;
 
 /// The numbers of summaries that are read at once: few for a search that finds its rows soon.
 const FIRST_SUMMARIES: i64 = 400;
-const MOST_SUMMARIES: i64 = 10_000;
+const MOST_SUMMARIES: i64 = 1_000;
 
 /// The maximum number of segments that are summarized in a transaction.
 const SUMMARIZED_SEGMENTS: i64 = 4;
@@ -38,8 +42,8 @@ pub(super) trait AuditReader: Send {
     /// Returns the least and the greatest id of a search. No row can appear between them.
     fn ends(&mut self) -> impl Future<Output = Result<Option<(i64, i64)>, Self::Error>> + Send;
 
-    /// Returns the id and the time of the first row at or after an id.
-    fn first_from(&mut self, id: i64) -> impl Future<Output = Result<Option<(i64, i64)>, Self::Error>> + Send;
+    /// Returns the ids and the times of the first [`MEDIAN_ROWS`] rows at or after an id.
+    fn times_from(&mut self, id: i64) -> impl Future<Output = Result<Vec<(i64, i64)>, Self::Error>> + Send;
 
     /// Returns up to `limit` filters with their segments, in this order.
     fn summaries(
@@ -95,15 +99,15 @@ async fn ids<R: AuditReader>(reader: &mut R, filter: &AuditFilter) -> Result<Opt
     let (mut low, mut high) = (least, greatest);
     if let Some(since) = filter.since {
         let since = since.as_millisecond();
-        let first = crossing(reader, since, (least, greatest)).await?;
-        let safe = crossing(reader, since.saturating_sub(DISORDER_MILLISECONDS), (least, greatest)).await?;
-        low = safe.max(first.saturating_sub(DISORDER_IDS));
+        let (first, _) = crossing(reader, since, (least, greatest)).await?;
+        let (safe, _) = crossing(reader, since.saturating_sub(DISORDER_MILLISECONDS), (least, greatest)).await?;
+        low = safe.max(first.saturating_sub(DISORDER_IDS)).saturating_sub(MEDIAN_ROWS).max(least);
     }
     if let Some(until) = filter.until {
         let after = until.as_millisecond().saturating_add(1);
-        let first = crossing(reader, after, (least, greatest)).await?;
-        let safe = crossing(reader, after.saturating_add(DISORDER_MILLISECONDS), (least, greatest)).await?;
-        high = safe.min(first.saturating_add(DISORDER_IDS)).saturating_sub(1);
+        let (_, first) = crossing(reader, after, (least, greatest)).await?;
+        let (_, safe) = crossing(reader, after.saturating_add(DISORDER_MILLISECONDS), (least, greatest)).await?;
+        high = safe.min(first.saturating_add(DISORDER_IDS)).min(greatest);
     }
     match (filter.order, filter.after_id) {
         (AuditOrder::OldestFirst, Some(after)) => low = low.max(after.saturating_add(1)),
@@ -113,18 +117,31 @@ async fn ids<R: AuditReader>(reader: &mut R, filter: &AuditFilter) -> Result<Opt
     Ok((low <= high).then_some((low, high)))
 }
 
-/// Returns an id at which the log passes a time: its event is at or after the time, and that of the
-/// row before is not. Rows are nearly in the order of their times.
-async fn crossing<R: AuditReader>(reader: &mut R, time: i64, (low, high): (i64, i64)) -> Result<i64, R::Error> {
+/// Returns the ids between which the log passes a time: events before the first id are earlier than
+/// the time, and those after the last id are not. Rows are nearly in the order of their times.
+async fn crossing<R: AuditReader>(reader: &mut R, time: i64, (low, high): (i64, i64)) -> Result<(i64, i64), R::Error> {
     let (mut before, mut after) = (low.saturating_sub(1), high.saturating_add(1));
+    let mut last = high;
     while after.saturating_sub(before) > 1 {
         let middle = before.saturating_add(after.saturating_sub(before) / 2);
-        match reader.first_from(middle).await? {
+        let rows = reader.times_from(middle).await?;
+        match rows.first().map(|(id, _)| *id).zip(median(&rows)) {
             Some((id, at)) if id < after && at < time => before = id,
-            Some(_) | None => after = middle,
+            Some(_) | None => {
+                after = middle;
+                last = rows.last().map_or(last, |(id, _)| *id);
+            }
         }
     }
-    Ok(after)
+    Ok((after, last))
+}
+
+/// Returns the median time of these rows, and of an even number the later one: at the end of the log
+/// an earlier time would hide rows.
+fn median(rows: &[(i64, i64)]) -> Option<i64> {
+    let mut times: Vec<i64> = rows.iter().map(|(_, at)| *at).collect();
+    times.sort_unstable();
+    times.get(times.len() / 2).copied()
 }
 
 /// The ranges of ids that a page reads, one after the other.
@@ -133,7 +150,7 @@ async fn crossing<R: AuditReader>(reader: &mut R, time: i64, (low, high): (i64, 
 /// first.
 struct Walk {
     order: AuditOrder,
-    /// `None` if every row matches, or only the time decides.
+    /// `None` if no summary decides which ids to read.
     test: Option<SummaryTest>,
     /// The next position, and the last one.
     at: i64,
@@ -155,11 +172,14 @@ impl Walk {
             AuditOrder::NewestFirst => (high.saturating_neg(), low.saturating_neg()),
         };
         let members = filter.members();
-        let test = (!members.is_empty()).then(|| SummaryTest::of(&members));
+        let test = match filter.scan {
+            AuditScan::Summarized => (!members.is_empty()).then(|| SummaryTest::of(&members)),
+            AuditScan::EveryRow => None,
+        };
         Self {
             order: filter.order,
             known: if test.is_some() { at.saturating_sub(1) } else { end },
-            ids_left: if test.is_some() { SCANNED_IDS } else { i64::MAX },
+            ids_left: if members.is_empty() { i64::MAX } else { SCANNED_IDS },
             test,
             at,
             end,

@@ -30,7 +30,8 @@ mod words;
 pub use approval_rows::{ApprovalConditions, ApprovalRequested, ApprovalRow, ApprovalState};
 pub use audit_members::{AuditField, AuditMember};
 pub use audit_rows::{
-    AuditCheckpoint, AuditFilter, AuditHead, AuditOrder, AuditPage, AuditRow, StoredAuditRow, UncheckedAuditRow,
+    AuditCheckpoint, AuditFilter, AuditHead, AuditOrder, AuditPage, AuditRow, AuditScan, StoredAuditRow,
+    UncheckedAuditRow,
 };
 pub use codes::RowCodes;
 pub use expiry::{CLOCK_MARGIN, forget_at};

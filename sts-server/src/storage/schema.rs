@@ -46,3 +46,25 @@ pub(super) fn require_whole(migrator: &Migrator, age: SchemaAge) -> Result<(), S
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_without_approvals_refuses_the_schema_that_has_them() {
+        for (current, approvals) in [
+            (sqlx::migrate!("migrations/postgres"), include_str!("../../migrations/postgres/0015_approvals.sql")),
+            (sqlx::migrate!("migrations/sqlite"), include_str!("../../migrations/sqlite/0015_approvals.sql")),
+        ] {
+            assert!(approvals.contains("UPDATE schema_readers SET oldest_reader = 15;"), "{approvals}");
+            let applied: Vec<i64> = current.iter().map(|migration| migration.version).collect();
+            let former = current.iter().filter(|migration| migration.version < 15).cloned().collect();
+            let former = Migrator::with_migrations(former);
+            let refused = age(&former, &applied, Some(15));
+            assert!(matches!(refused, Err(StorageError::SchemaTooNew { known: 13, .. })), "{refused:?}");
+            assert_eq!(age(&former, &applied, Some(11)).unwrap(), SchemaAge::Newer, "what it could read before");
+            assert_eq!(age(&current, &applied, Some(15)).unwrap(), SchemaAge::Same);
+        }
+    }
+}

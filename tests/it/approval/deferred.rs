@@ -12,7 +12,7 @@ fn wait(harness: &Harness) -> FormRequest {
     write(harness).set("completion_mode", "deferred")
 }
 
-fn poll(harness: &Harness, agent: &str, code: &str) -> FormRequest {
+pub(super) fn poll(harness: &Harness, agent: &str, code: &str) -> FormRequest {
     let request = FormRequest::new(harness.wire(), "/oauth2/token");
     request.set("grant_type", DEFERRED).set("deferral_code", code).authenticated(harness.credentials(agent))
 }
@@ -26,7 +26,7 @@ fn code_of(answer: &Answer) -> String {
 }
 
 /// A code, and the approval that it waits for.
-async fn deferred(harness: &Harness) -> (String, String) {
+pub(super) async fn deferred(harness: &Harness) -> (String, String) {
     let code = code_of(&wait(harness).send().await);
     harness.seen.remember(&code);
     (code, awaited(write(harness)).await)

@@ -4,6 +4,7 @@ mod decisions;
 mod deferred;
 mod property;
 mod requests;
+mod stale;
 mod stops;
 mod users;
 

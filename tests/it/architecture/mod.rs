@@ -35,7 +35,7 @@ const SERVER: Building = Building {
         &["registry"],
         &["config", "storage"],
         &["document", "telemetry"],
-        &["ttl", "fault", "environment", "error_kind", "shutdown", "declared_slot", "postgres_url"],
+        &["ttl", "fault", "environment", "error_kind", "shutdown", "declared_slot", "misleading", "postgres_url"],
     ],
     exceptions: &[],
 };

@@ -38,6 +38,18 @@ async fn apply_of_a_file_at_fault_changes_nothing() {
 }
 
 #[tokio::test]
+async fn apply_does_not_migrate_where_the_configuration_forbids_it() {
+    let shop = Shop::open();
+    let configuration = std::fs::read_to_string(shop.folder.path("sts.toml")).expect("the configuration");
+    shop.folder.write("sts.toml", &configuration.replace("[database]", "[database]\nmigrate = false"));
+    let refused = shop.folder.run(&["apply", "registry.toml"]).await;
+    refused.ended_with(2);
+    assert!(refused.stderr.contains("sts-server migrate"), "{refused:?}");
+    shop.folder.run(&["migrate"]).await.ended_with(0);
+    shop.folder.run(&["apply", "registry.toml"]).await.ended_with(0);
+}
+
+#[tokio::test]
 async fn migrate_may_be_repeated() {
     let shop = Shop::open();
     shop.folder.run(&["migrate"]).await.ended_with(0);
@@ -99,6 +111,25 @@ async fn a_folder_of_registry_files_is_read_as_one() {
     let lines = refused.ended_with(1);
     assert!(lines.contains("30-more.toml: error: another file of the folder has a generation too"), "{lines}");
     assert!(lines.contains("30-more.toml:3: error: unknown key \"idd\""), "{lines}");
+}
+
+#[tokio::test]
+async fn a_folder_without_registry_files_removes_nothing() {
+    let shop = Shop::open();
+    shop.folder.run(&["migrate"]).await.ended_with(0);
+    shop.folder.run(&["apply", "registry.toml"]).await.ended_with(0);
+    let before = shop.folder.run(&["registry", "export"]).await;
+    assert!(before.ended_with(0).contains("coordinator"), "{before:?}");
+    std::fs::create_dir(shop.folder.path("registry.d")).expect("a folder");
+    shop.folder.write("registry.d/README", "agents belong here");
+    shop.folder.write("registry.d/.hidden.toml", "generation = 3");
+    for arguments in [&["apply", "registry.d"][..], &["apply", "registry.d", "--dry-run"]] {
+        let refused = shop.folder.run(arguments).await;
+        let lines = refused.ended_with(1);
+        assert!(lines.contains("registry.d: error: has no *.toml file"), "{lines}");
+    }
+    let after = shop.folder.run(&["registry", "export"]).await;
+    assert_eq!(after.ended_with(0), before.ended_with(0));
 }
 
 #[tokio::test]

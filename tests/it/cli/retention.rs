@@ -83,6 +83,18 @@ async fn a_fault_that_was_explained_no_longer_counts_until_its_row_changes_again
 }
 
 #[tokio::test]
+async fn an_acknowledgement_is_found_without_summaries() {
+    let shop = with_tokens(4).await;
+    execute(&shop, "DELETE FROM audit_events WHERE body LIKE '%token.issued%' AND writer_sequence = 2").await;
+    acknowledge(&shop).await;
+    execute(&shop, "INSERT INTO audit_summaries (segment, names, identifiers) VALUES (0, x'', x'')").await;
+    let (_, faults, acknowledged) = verified(&shop.folder).await;
+    assert_eq!((faults, acknowledged), (0, 1));
+    let archived = shop.folder.run(&["audit", "archive", "archive.jsonl"]).await;
+    assert!(archived.ended_with(0).contains("0 faults, 1 acknowledged"), "{archived:?}");
+}
+
+#[tokio::test]
 async fn a_row_removed_before_an_acknowledged_gap_is_another_fault() {
     let shop = with_tokens(4).await;
     execute(&shop, "DELETE FROM audit_events WHERE body LIKE '%token.issued%' AND writer_sequence = 3").await;

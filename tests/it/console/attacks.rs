@@ -123,10 +123,14 @@ async fn hostile_texts_are_shown_as_text() {
             [format!("/console/graph?{query}"), format!("/console/chains?{query}"), "/console/chains".to_owned()]
         {
             let page = browser.get(&path).await.text();
-            for markup in ["<script", "<img", "href=\"javascript:"] {
-                assert!(!page.contains(markup), "{path}: {markup}: {page}");
+            for obeyed in ["<script", "<img", "href=\"javascript:", "\u{202e}", "\u{2066}", "4949", "$49"] {
+                assert!(!page.contains(obeyed), "{path}: {obeyed}: {page}");
             }
         }
+        let chains = browser.page("/console/chains").await;
+        let shown =
+            ["&#60;script&#62;alert(1)", "&#34;&#62;&#60;img", "javascript:alert(1)", "{{7*7}}${7*7}", "[U+202E]evil"];
+        assert!(shown.iter().any(|shown| chains.contains(shown)), "{hostile}: {chains}");
         let id = url::form_urlencoded::byte_serialize(hostile.as_bytes()).collect::<String>().replace('+', "%20");
         let page = browser.get(&format!("/console/agents/{id}")).await;
         assert!(page.status == 404 && !page.text().contains("<script"), "{}", page.text());

@@ -104,3 +104,21 @@ async fn the_health_page_names_keys_issuers_and_the_server() {
         assert!(page.contains(text), "{text}: {page}");
     }
 }
+
+#[tokio::test]
+async fn a_graph_of_many_delegations_is_drawn_in_part() {
+    let harness = Setup::default().operators().registry(|registry| {
+        let agent = |number| format!("[[agents]]\nid = \"bot-{number:02}\"\n");
+        registry.add(&(0..40).map(agent).collect::<String>());
+        let pairs = (0..40).flat_map(|actor| (actor + 1..40).map(move |target| (actor, target)));
+        let delegation = |(actor, target)| {
+            format!("[[delegations]]\nactor = \"bot-{actor:02}\"\ntarget = \"bot-{target:02}\"\nscopes = [\"a:b\"]\n")
+        };
+        registry.add(&pairs.map(delegation).collect::<String>());
+    });
+    let harness = harness.start().await;
+    let browser = Browser::signed_in(&harness, "reader").await;
+    let page = browser.page("/console/graph").await;
+    assert!(page.contains("delegations are left out"), "{page}");
+    assert!(page.matches("class=\"arrow").count() <= 300);
+}

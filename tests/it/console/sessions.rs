@@ -87,6 +87,8 @@ async fn a_link_signs_in_once() {
     let link = offer();
     let browser = Browser::new(&harness);
     let path = |link: &str| link.strip_prefix(&browser.base).expect("a link to the console").to_owned();
+    let request = browser.http.head(format!("{}{}", browser.base, path(&link)));
+    assert_eq!(browser.send(request).await.status, 200, "a HEAD request spends no code");
     for (link, is_accepted) in [(&replaced, false), (&link, true), (&link, false)] {
         let answer = browser.get(&path(link)).await;
         let begun = !answer.header(SET_COOKIE.as_str()).is_empty();

@@ -1,7 +1,8 @@
 //! Audit rows.
 
 use sts_server::storage::{
-    AUDIT_PAGE_BYTES, AuditField, AuditFilter, AuditHead, AuditMember, AuditOrder, AuditRow, Store, StoredAuditRow,
+    AUDIT_PAGE_BYTES, AuditField, AuditFilter, AuditHead, AuditMember, AuditOrder, AuditRow, AuditScan, Store,
+    StoredAuditRow,
 };
 
 use super::database::TestDatabase;
@@ -111,6 +112,7 @@ pub(super) async fn filters_add_up(database: &TestDatabase) {
         ],
         order: AuditOrder::NewestFirst,
         after_id: Some(i64::MAX),
+        scan: AuditScan::EveryRow,
     };
     assert_eq!(sequences(&store.audit(&all, 10).await.unwrap().rows), [3]);
     let other = AuditFilter { correlation_id: Some("d".to_owned()), ..all };
@@ -143,6 +145,25 @@ pub(super) async fn a_search_by_time_finds_events_that_were_committed_out_of_ord
     {
         let filter = AuditFilter { since: Some(minutes(since)), ..AuditFilter::default() };
         assert_eq!(sequences(&store.audit(&filter, 10).await.unwrap().rows), expected, "since {since}");
+    }
+}
+
+pub(super) async fn a_single_wrong_time_hides_no_other_row(database: &TestDatabase) {
+    let store = database.store().await;
+    let event = |sequence| AuditRow { at: future_by(sequence * 3_600_000), ..audit("w", sequence) };
+    store.append_audit(&(1..=1000).map(event).collect::<Vec<_>>()).await.unwrap();
+    let hours = |hours: i64| Some(future_by(hours * 3_600_000));
+    for wrong in [
+        "UPDATE audit_events SET at = 0 WHERE writer_sequence = 500",
+        "UPDATE audit_events SET at = 9223372036854775807 WHERE writer_sequence = 500",
+    ] {
+        database.execute(wrong).await;
+        for (since, until) in [(100, 200), (490, 499), (501, 510), (1, 1000), (990, 1000), (1, 3)] {
+            let filter = AuditFilter { since: hours(since), until: hours(until), ..AuditFilter::default() };
+            let found = sequences(&store.audit(&filter, 2000).await.unwrap().rows);
+            let expected: Vec<i64> = (since..=until).filter(|sequence| *sequence != 500).collect();
+            assert_eq!(found, expected, "{since} to {until}: {wrong}");
+        }
     }
 }
 
@@ -207,6 +228,15 @@ pub(super) async fn a_summarized_log_answers_as_one_without_summaries(database: 
     database.execute("UPDATE audit_summaries SET names = identifiers WHERE segment = 3").await;
     database.execute("DELETE FROM audit_summaries WHERE segment = 1").await;
     assert_eq!(found(&*store, searches[0].clone()).await, [7, 507, 1507]);
+    // A filter that is longer than any that a server writes decides nothing.
+    if database.url().starts_with("sqlite") {
+        database.execute("UPDATE audit_summaries SET names = zeroblob(1000000) WHERE segment = 3").await;
+    } else {
+        database
+            .execute("UPDATE audit_summaries SET names = decode(repeat('00', 1000000), 'hex') WHERE segment = 3")
+            .await;
+    }
+    assert_eq!(found(&*store, searches[0].clone()).await, [7, 507, 1007, 1507]);
     store.cut_audit(1100, &[]).await.unwrap();
     store.append_audit(&[AuditRow { body: r#"{"sub":"rare"}"#.to_owned(), ..audit("v", 1) }]).await.unwrap();
     while store.summarize_audit().await.unwrap() > 0 {}

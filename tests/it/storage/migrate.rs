@@ -58,6 +58,27 @@ pub(super) async fn a_schema_that_is_newer_is_used_unless_it_excludes_this_versi
     }
 }
 
+pub(super) async fn a_counter_without_a_code_is_sealed_only_by_the_migration_that_adds_it(database: &TestDatabase) {
+    let store = database.store().await;
+    let is_sealed = async || store.approvals().await.is_ok_and(|stored| stored.is_whole && stored.faults.is_empty());
+    assert!(is_sealed().await, "a new database");
+    database
+        .execute(
+            "DROP TABLE approvals; DELETE FROM counters WHERE name = 'approvals';
+             DELETE FROM _sqlx_migrations WHERE version >= 15",
+        )
+        .await;
+    store.migrate().await.unwrap();
+    assert!(is_sealed().await, "a database that had no approvals");
+    database
+        .execute(
+            "DELETE FROM counters WHERE name = 'approvals'; INSERT INTO counters (name, value) VALUES ('approvals', 0)",
+        )
+        .await;
+    store.migrate().await.unwrap();
+    assert!(!is_sealed().await, "a counter that lost its code");
+}
+
 pub(super) async fn a_schema_that_is_older_is_refused_where_it_must_not_be_migrated(database: &TestDatabase) {
     let store = database.open().await;
     let refuses = async || {

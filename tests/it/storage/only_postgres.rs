@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use sqlx::Connection;
 use sqlx::postgres::PgConnection;
-use sts_server::storage::{self, AuditFilter, AuditPage, AuditRow, KeyChanges, RevocationKind, Store, Version};
+use sts_server::storage::{
+    self, AuditField, AuditFilter, AuditMember, AuditPage, AuditRow, KeyChanges, RevocationKind, Store, Version,
+};
 use tokio::task::JoinSet;
 
 use super::database::TestDatabase;
@@ -141,6 +143,33 @@ async fn reading_the_audit_log_asks_for_no_lock_that_a_writer_waits_for() {
         sequence += 1;
     }
     slow.end().await;
+}
+
+#[tokio::test]
+async fn after_a_promotion_without_the_last_rows_no_summary_hides_later_rows() {
+    let database = TestDatabase::postgres().await;
+    let store = database.store().await;
+    let event = |sequence: i64| {
+        let sub = if sequence == 400 { "rare" } else { "usual" };
+        AuditRow { body: format!(r#"{{"event":"token.issued","sub":"{sub}"}}"#), ..audit("w", sequence) }
+    };
+    store.append_audit(&(1..=2000).map(event).collect::<Vec<_>>()).await.unwrap();
+    assert_eq!(store.audit(&AuditFilter::default(), 1).await.unwrap().rows.len(), 1, "its rows are settled");
+    database.execute("DELETE FROM audit_events WHERE id > 300").await;
+    database.execute("SELECT setval(pg_get_serial_sequence('audit_events', 'id'), 300)").await;
+
+    let mut writer = PgConnection::connect(database.url()).await.unwrap();
+    sqlx::raw_sql("BEGIN; SELECT pg_advisory_xact_lock_shared(7310002)").execute(&mut writer).await.unwrap();
+    assert_eq!(store.summarize_audit().await.unwrap(), 0, "the writer may add a row to any segment");
+    let searched = store.audit(&AuditFilter::default(), 10).await.unwrap_err();
+    assert!(searched.is_outage(), "{searched:?}");
+    sqlx::raw_sql("COMMIT").execute(&mut writer).await.unwrap();
+
+    store.append_audit(&(301..=1000).map(event).collect::<Vec<_>>()).await.unwrap();
+    while store.summarize_audit().await.unwrap() > 0 {}
+    let rare = AuditFilter { members: vec![vec![AuditMember::new(AuditField::Sub, "rare")]], ..AuditFilter::default() };
+    let found = store.audit(&rare, 10).await.unwrap().rows;
+    assert_eq!(found.iter().map(|stored| stored.row.writer_sequence).collect::<Vec<_>>(), [400]);
 }
 
 #[tokio::test]

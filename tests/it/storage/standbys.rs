@@ -57,11 +57,11 @@ async fn without_its_standby_nothing_is_recorded_the_kill_switch_works_and_no_ba
     let foreign =
         tokio::spawn(async move { sqlx::raw_sql("CREATE TABLE copied (id INT)").execute(&mut foreign).await });
 
-    // A commit waits for the standby and holds the lock that a revocation needs.
-    let stuck = tokio::spawn({
-        let store = std::sync::Arc::clone(&store);
-        async move { record_tokens(&*store, vec![token("stuck", None)]).await }
-    });
+    // A commit of a server with another name waits for the standby and holds the lock that a
+    // revocation needs.
+    let named = Location::new(&format!("{}?application_name=pod-7", database.url()), 4);
+    let named = storage::open_at(&named, codes()).await.unwrap();
+    let stuck = tokio::spawn(async move { record_tokens(&*named, vec![token("stuck", None)]).await });
     until("a commit waits", async || {
         let row = sqlx::raw_sql("SELECT COUNT(*) AS waiting FROM pg_stat_activity WHERE wait_event = 'SyncRep'");
         row.fetch_one(&mut witness).await.unwrap().get::<i64, _>("waiting") > 1

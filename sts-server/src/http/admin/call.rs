@@ -20,6 +20,7 @@ use super::super::content_type::{Charset, FORM, JSON, charset};
 use super::super::intake::{Intake, Observed, correlation_id};
 use super::super::peer::Peer;
 use super::refused::Refused;
+use super::turns::Turn;
 use super::{AdminApi, BASE, answer};
 use crate::admin::{By, Denied, Operator, Precondition};
 use crate::config::Role;
@@ -77,7 +78,9 @@ pub(super) async fn answer<F>(
 where
     F: Future<Output = Result<Response, Refused>> + Send + 'static,
 {
-    answer_as(Api, api, request, needs, act).await
+    let (head, body) = request.into_parts();
+    let turn = Turn::of_api(&head);
+    answer_as(Api, api, Request::from_parts(head, body), (needs, turn), act).await
 }
 
 /// Answers a request: authenticates the operator, reads the body, runs `act` in a task of its own,
@@ -87,7 +90,7 @@ pub(super) async fn answer_as<F>(
     face: impl Face,
     api: AdminApi,
     request: Request,
-    needs: Role,
+    (needs, turn): (Role, Turn),
     act: impl FnOnce(AdminApi, Asked) -> F + Send + 'static,
 ) -> Response
 where
@@ -108,7 +111,7 @@ where
                 return Err(Denied::Role { needs }.into());
             }
             let body = read(&intake, body).await?;
-            let turn = api.turns.take(&head).await?;
+            let turn = api.turns.take(turn).await?;
             let asked = Asked { operator, by: by.clone(), head: Arc::clone(&head), body };
             let act = act(api.clone(), asked);
             let acted = tokio::spawn(async move {
@@ -158,16 +161,22 @@ async fn admit(face: impl Face, api: &AdminApi, intake: &Intake<'_>) -> Result<O
     api.access.authenticate(sts, &authorization, intake.source).await
 }
 
-/// Stores the refusal of a known operator as an event, up to a limit. Outages, load and requests of
-/// unknown clients are only counted and logged.
-async fn record(api: &AdminApi, base: &str, refused: &Refused, intake: &Intake<'_>, by: &By) {
-    let (reason, detail, outcome) = (refused.reason(), refused.detail(), answer::outcome(refused));
-    let correlation_id = &intake.correlation_id;
-    if outcome == RequestOutcome::Unavailable {
-        intake.log_outage(reason, detail.clone());
+/// Logs a request that was refused or could not be served.
+pub(super) fn log(refused: &Refused, intake: &Intake<'_>) {
+    let (reason, detail, correlation_id) = (refused.reason(), refused.detail(), &intake.correlation_id);
+    if answer::outcome(refused) == RequestOutcome::Unavailable {
+        intake.log_outage(reason, detail);
     } else {
         tracing::debug!(endpoint = "admin", correlation_id, reason, detail, "a request was refused");
     }
+}
+
+/// Stores the refusal of a known operator as an event, up to a limit. Outages, load and requests of
+/// unknown clients are only counted and logged.
+async fn record(api: &AdminApi, base: &str, refused: &Refused, intake: &Intake<'_>, by: &By) {
+    log(refused, intake);
+    let (reason, detail, outcome) = (refused.reason(), refused.detail(), answer::outcome(refused));
+    let correlation_id = &intake.correlation_id;
     let Some(operator) = &by.admin else { return };
     // The limits protect the database, which accepts no event during an outage.
     if matches!(outcome, RequestOutcome::Unavailable | RequestOutcome::Limited)
@@ -191,6 +200,14 @@ pub(super) async fn read(intake: &Intake<'_>, body: Body) -> Result<HeldBody, Re
     })
 }
 
+/// Returns the form of a body that is declared as one.
+pub(super) fn form(headers: &HeaderMap, body: &[u8]) -> Result<Form, Refused> {
+    if charset(headers, FORM).is_none() || headers.contains_key(CONTENT_ENCODING) {
+        return Err(Refused::MediaType);
+    }
+    Form::parse(body).map_err(Refused::Form)
+}
+
 impl Asked {
     /// Returns the single JSON object of the body.
     pub(super) fn object(&self) -> Result<Map<String, Value>, Refused> {
@@ -203,11 +220,7 @@ impl Asked {
 
     /// Returns the form of the body.
     pub(super) fn form(&self) -> Result<Form, Refused> {
-        let headers = &self.head.headers;
-        if charset(headers, FORM).is_none() || headers.contains_key(CONTENT_ENCODING) {
-            return Err(Refused::MediaType);
-        }
-        Form::parse(&self.body).map_err(Refused::Form)
+        form(&self.head.headers, &self.body)
     }
 
     /// Returns the headers of the request.

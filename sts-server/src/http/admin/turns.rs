@@ -13,14 +13,34 @@ use super::refused::Refused;
 /// The maximum number of concurrent searches of the audit log: the number of database connections
 /// for them.
 const SEARCHES: usize = 2;
-/// The beginnings of the paths that search the audit log, in the API and in the console.
-const SEARCHING: [&str; 4] = ["/audit", "/chains", "/events", "/stop"];
 /// The maximum number of other concurrent requests.
 const ACTS: usize = 4;
 /// The maximum time that a request waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The turns of the requests of operators. Revocations need none. Clones share them.
+/// The kind of turn that a request takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// One of those that search the audit log.
+    Search,
+    /// One of the others.
+    Act,
+    /// None: a revocation waits for no other request.
+    None,
+}
+
+impl Turn {
+    /// Returns the turn of a request to the API.
+    pub(super) fn of_api(head: &Parts) -> Self {
+        match head.uri.path() {
+            "/revocations" if head.method != Method::GET => Self::None,
+            "/audit" => Self::Search,
+            _ => Self::Act,
+        }
+    }
+}
+
+/// The turns of the requests of operators. Clones share them.
 #[derive(Debug, Clone)]
 pub(super) struct Turns {
     searches: Arc<Semaphore>,
@@ -37,16 +57,15 @@ impl Turns {
         Self { searches: Arc::new(Semaphore::new(SEARCHES)), acts: Arc::new(Semaphore::new(ACTS)), patience }
     }
 
-    /// Waits for the turn of a request, which lasts until dropped. Returns `None` for a request
-    /// that needs none.
+    /// Waits for a turn, which lasts until dropped. Returns `None` if none is needed.
     ///
     /// # Errors
     /// [`Refused::Busy`] if no turn is free in time.
-    pub(super) async fn take(&self, head: &Parts) -> Result<Option<OwnedSemaphorePermit>, Refused> {
-        let turns = match head.uri.path() {
-            "/revocations" | "/stop" | "/stop/lift" if head.method != Method::GET => return Ok(None),
-            path if SEARCHING.iter().any(|searching| path.starts_with(searching)) => &self.searches,
-            _ => &self.acts,
+    pub(super) async fn take(&self, turn: Turn) -> Result<Option<OwnedSemaphorePermit>, Refused> {
+        let turns = match turn {
+            Turn::None => return Ok(None),
+            Turn::Search => &self.searches,
+            Turn::Act => &self.acts,
         };
         match tokio::time::timeout(self.patience, Arc::clone(turns).acquire_owned()).await {
             Ok(Ok(turn)) => Ok(Some(turn)),
@@ -61,8 +80,8 @@ mod tests {
 
     use super::*;
 
-    fn head(method: &str, path: &str) -> Parts {
-        Request::builder().method(method).uri(path).body(()).unwrap().into_parts().0
+    fn head(method: &str, path: &str) -> Turn {
+        Turn::of_api(&Request::builder().method(method).uri(path).body(()).unwrap().into_parts().0)
     }
 
     #[tokio::test]
@@ -71,15 +90,15 @@ mod tests {
         let mut taken = Vec::new();
         for (path, count) in [("/audit", SEARCHES), ("/agents", ACTS)] {
             for _ in 0..count {
-                taken.push(turns.take(&head("GET", path)).await.unwrap().unwrap());
+                taken.push(turns.take(head("GET", path)).await.unwrap().unwrap());
             }
-            assert!(matches!(turns.take(&head("GET", path)).await, Err(Refused::Busy)), "{path}");
+            assert!(matches!(turns.take(head("GET", path)).await, Err(Refused::Busy)), "{path}");
         }
-        assert!(matches!(turns.take(&head("GET", "/revocations")).await, Err(Refused::Busy)));
+        assert!(matches!(turns.take(head("GET", "/revocations")).await, Err(Refused::Busy)));
         for method in ["POST", "DELETE"] {
-            assert!(turns.take(&head(method, "/revocations")).await.unwrap().is_none(), "{method}");
+            assert!(turns.take(head(method, "/revocations")).await.unwrap().is_none(), "{method}");
         }
         taken.clear();
-        assert!(turns.take(&head("GET", "/audit")).await.unwrap().is_some());
+        assert!(turns.take(head("GET", "/audit")).await.unwrap().is_some());
     }
 }

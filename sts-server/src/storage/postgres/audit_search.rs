@@ -1,7 +1,7 @@
 //! The search of the audit log, and its summaries.
 //!
 //! Ids are assigned before the commit, so a row can appear after a row with a greater id. A reader
-//! therefore reads only rows up to a settled id: see [`settle`].
+//! therefore reads only rows up to a settled id: see [`settled_now`].
 
 use std::ops::RangeInclusive;
 use std::sync::{Mutex, PoisonError};
@@ -15,7 +15,7 @@ use super::error::PostgresError;
 use super::pool::{Lent, Pool};
 use super::transaction;
 use crate::storage::audit_members::{AuditSummary, SUMMARY_IDS, SummaryPart};
-use crate::storage::audit_search::{self, AuditReader, direction, unsummarized};
+use crate::storage::audit_search::{self, AuditReader, MEDIAN_ROWS, direction, unsummarized};
 use crate::storage::{AuditFilter, AuditOrder, AuditPage, StoredAuditRow};
 use crate::telemetry::Stopwatch;
 
@@ -25,7 +25,7 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(1);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
-/// The greatest id that is known to be settled.
+/// The greatest id that is known to be settled, for searches while writers take too long.
 #[derive(Debug, Default)]
 pub(super) struct Settled(Mutex<Option<i64>>);
 
@@ -33,6 +33,13 @@ impl Settled {
     fn raise(&self, id: i64) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *known = (*known).max(Some(id));
+    }
+
+    /// Forgets an id that the database no longer has. A standby without the last rows was promoted,
+    /// or a backup was restored, and rows can appear at and below it.
+    fn forget_above(&self, greatest: i64) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = known.filter(|known| *known <= greatest);
     }
 
     fn known(&self) -> Option<i64> {
@@ -59,13 +66,20 @@ impl AuditReader for PostgresAuditReader<'_> {
     type Error = PostgresError;
 
     async fn ends(&mut self) -> Result<Option<(i64, i64)>, PostgresError> {
-        let Some(greatest) = settle(&mut self.connection, self.settled).await? else { return Ok(None) };
+        let greatest = match settled_now(&mut self.connection, self.settled).await? {
+            LogEnd::NoRow => return Ok(None),
+            LogEnd::Settled(greatest) => greatest,
+            LogEnd::Unsettled => {
+                let late = || PostgresError::Driver(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()));
+                self.settled.known().ok_or_else(late)?
+            }
+        };
         Ok(least(&mut self.connection).await?.map(|least| (least, greatest)))
     }
 
-    async fn first_from(&mut self, id: i64) -> Result<Option<(i64, i64)>, PostgresError> {
-        let query = sqlx::query_as("SELECT id, at FROM audit_events WHERE id >= $1 ORDER BY id LIMIT 1").bind(id);
-        Ok(query.fetch_optional(&mut *self.connection).await?)
+    async fn times_from(&mut self, id: i64) -> Result<Vec<(i64, i64)>, PostgresError> {
+        let query = sqlx::query_as("SELECT id, at FROM audit_events WHERE id >= $1 ORDER BY id LIMIT $2");
+        Ok(query.bind(id).bind(MEDIAN_ROWS).fetch_all(&mut *self.connection).await?)
     }
 
     async fn summaries(
@@ -76,7 +90,7 @@ impl AuditReader for PostgresAuditReader<'_> {
         limit: i64,
     ) -> Result<Vec<(i64, Vec<u8>)>, PostgresError> {
         let mut query: QueryBuilder<Postgres> = QueryBuilder::new("SELECT segment, ");
-        query.push(part.column()).push(" FROM audit_summaries WHERE segment >= ").push_bind(*segments.start());
+        query.push(part.expression()).push(" FROM audit_summaries WHERE segment >= ").push_bind(*segments.start());
         query.push(" AND segment <= ").push_bind(*segments.end());
         query.push(" ORDER BY segment ").push(direction(order)).push(" LIMIT ").push_bind(limit);
         Ok(query.build_query_as().fetch_all(&mut *self.connection).await?)
@@ -121,7 +135,8 @@ async fn least(connection: &mut PgConnection) -> Result<Option<i64>, PostgresErr
 /// Several servers may summarize at once: their summaries of a segment are the same.
 pub(super) async fn summarize(pool: &Pool, settled: &Settled) -> Result<u64, PostgresError> {
     let mut connection = pool.acquire().await?;
-    let Some(greatest) = settle(&mut connection, settled).await? else { return Ok(0) };
+    // A summary hides rows that appear later. It must be of ids that are settled in this database now.
+    let LogEnd::Settled(greatest) = settled_now(&mut connection, settled).await? else { return Ok(0) };
     let Some(least) = least(&mut connection).await? else { return Ok(0) };
     // The rows of these segments were removed.
     sqlx::query("DELETE FROM audit_summaries WHERE segment < $1")
@@ -154,24 +169,33 @@ pub(super) async fn summarize(pool: &Pool, settled: &Settled) -> Result<u64, Pos
     Ok(u64::try_from(summaries.len()).unwrap_or(u64::MAX))
 }
 
-/// Returns the settled id: no row can appear at or below it any more.
+/// The end of the log, as a reader finds it.
+enum LogEnd {
+    /// The log is empty.
+    NoRow,
+    /// No row can appear at or below this id any more.
+    Settled(i64),
+    /// A writer takes too long.
+    Unsettled,
+}
+
+/// Waits until the greatest id is settled.
 ///
 /// A transaction that adds rows locks the writers' lock before it gets its first id, and holds it
 /// until its rows are visible. Therefore the greatest id is settled once every transaction that
 /// held the lock after it was read has ended.
 ///
-/// This function does not take the lock, because writers would queue behind a reader. If a writer
-/// takes too long, it returns the id that was settled before.
-async fn settle(connection: &mut PgConnection, settled: &Settled) -> Result<Option<i64>, PostgresError> {
+/// This function does not take the lock, because writers would queue behind a reader.
+async fn settled_now(connection: &mut PgConnection, settled: &Settled) -> Result<LogEnd, PostgresError> {
     let greatest: Option<i64> =
         sqlx::query_scalar("SELECT MAX(id) FROM audit_events").fetch_one(&mut *connection).await?;
-    let Some(greatest) = greatest else { return Ok(None) };
+    settled.forget_above(greatest.unwrap_or(i64::MIN));
+    let Some(greatest) = greatest else { return Ok(LogEnd::NoRow) };
     let mut writing = transaction::holders_of_writers(connection).await?;
     let (watch, mut pause) = (Stopwatch::start(), SHORTEST_PAUSE);
     while !writing.is_empty() {
         if watch.elapsed() > SETTLE_TIMEOUT {
-            let late = || PostgresError::Driver(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()));
-            return settled.known().map(Some).ok_or_else(late);
+            return Ok(LogEnd::Unsettled);
         }
         tokio::time::sleep(pause).await;
         pause = LONGEST_PAUSE.min(pause.saturating_mul(2));
@@ -179,5 +203,5 @@ async fn settle(connection: &mut PgConnection, settled: &Settled) -> Result<Opti
         writing.retain(|transaction| still.contains(transaction));
     }
     settled.raise(greatest);
-    Ok(Some(greatest))
+    Ok(LogEnd::Settled(greatest))
 }

@@ -62,6 +62,7 @@ pub(super) async fn migrate(hosts: &Hosts, codes: &RowCodes) -> Result<(), Postg
 async fn run(turn: &mut PgConnection, connection: &mut PgConnection, codes: &RowCodes) -> Result<(), PostgresError> {
     sqlx::raw_sql(TAKE_TURN).execute(turn).await?;
     let had_codes = has_codes(connection).await?;
+    let had_approvals = exists(connection, "approvals").await?;
     if schema_age(connection).await? == SchemaAge::Newer {
         return Ok(());
     }
@@ -69,10 +70,10 @@ async fn run(turn: &mut PgConnection, connection: &mut PgConnection, codes: &Row
     MIGRATOR.run_direct(None, &mut *connection, false).await?;
     retire_indexes(connection).await?;
     let mut transaction = connection.begin().await?;
-    if had_codes {
-        recode::begin_approvals(&mut transaction, codes).await?;
-    } else {
+    if !had_codes {
         recode::recode(&mut transaction, None, codes).await?;
+    } else if !had_approvals {
+        recode::begin_approvals(&mut transaction, codes).await?;
     }
     transaction.commit().await?;
     Ok(())

@@ -62,13 +62,10 @@ pub(super) async fn recode(
     Ok(())
 }
 
-/// Seals the counter of a table that was added to a sealed database, over no rows.
+/// Seals the counter of a table that this run has added to a sealed database, over no rows.
 pub(super) async fn begin_approvals(connection: &mut PgConnection, codes: &RowCodes) -> Result<(), PostgresError> {
     let counter = counter::lock(connection, ApprovalColumns::COUNTER).await?;
-    if counter.code.is_empty() {
-        counter::write(connection, &Counter::of(counter, RowSet::default()).sealed(codes)).await?;
-    }
-    Ok(())
+    counter::write(connection, &Counter::of(counter, RowSet::default()).sealed(codes)).await
 }
 
 /// Gives every row its code, and raises all versions.

@@ -3,6 +3,10 @@
 use sqlx::Row as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 
+/// The `application_name` of connections that commit. A revocation ends their stuck commits, and so
+/// it is the same in every server and command.
+pub(super) const APPLICATION_NAME: &str = "sts-server";
+
 /// Makes an acknowledged commit durable, and limits the time of a statement. If a server stops
 /// inside a transaction, the last limit releases its locks. A statement outside a transaction gets
 /// the same isolation.
@@ -35,11 +39,7 @@ impl Purpose {
         // A pooler refuses this parameter, and no value here is a floating-point number.
         let options = options.extra_float_digits(None);
         match self {
-            // Waiting commits are told from those of other programs by this name.
-            Self::Requests | Self::Migrations if options.get_application_name().is_none() => {
-                options.application_name("sts-server")
-            }
-            Self::Requests | Self::Migrations => options,
+            Self::Requests | Self::Migrations => options.application_name(APPLICATION_NAME),
             Self::Listening => options.application_name("sts-server listen"),
         }
     }

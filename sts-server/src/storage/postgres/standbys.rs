@@ -11,7 +11,7 @@ use sqlx::postgres::PgConnection;
 use super::error::PostgresError;
 use super::hosts::Hosts;
 use super::pool::Pool;
-use super::session::Purpose;
+use super::session::{APPLICATION_NAME, Purpose};
 use super::{ACQUIRE_TIMEOUT, GIVEN_UP_AFTER};
 
 /// The wait after which a commit is ended to let a revocation pass.
@@ -24,7 +24,7 @@ const CONFIRM_TIMEOUT: Duration = Duration::from_secs(3);
 /// answer.
 const END: &str = "SELECT COUNT(pg_terminate_backend(pid)) FROM pg_stat_activity
      WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()
-       AND application_name = current_setting('application_name') AND wait_event = 'SyncRep'
+       AND application_name = $3 AND wait_event = 'SyncRep'
        AND (pid = $2 OR query_start <= clock_timestamp() - make_interval(secs => $1))";
 
 /// Starts a transaction whose commit waits for the standbys, if there must be any. Writes nothing
@@ -63,7 +63,8 @@ async fn end_waiting_and(hosts: &Hosts, waited: Duration, backend: Option<i32>) 
 
 async fn end(hosts: &Hosts, waited: Duration, backend: Option<i32>) -> Result<i64, PostgresError> {
     let mut connection = hosts.connect(Purpose::Requests).await?.connection;
-    let ended = sqlx::query_scalar(END).bind(waited.as_secs_f64()).bind(backend).fetch_one(&mut connection).await?;
+    let ended = sqlx::query_scalar(END).bind(waited.as_secs_f64()).bind(backend).bind(APPLICATION_NAME);
+    let ended = ended.fetch_one(&mut connection).await?;
     connection.close().await?;
     Ok(ended)
 }

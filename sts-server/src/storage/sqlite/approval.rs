@@ -95,7 +95,8 @@ pub(super) async fn request(
 }
 
 /// Replaces an approval that is still stored as `before`. A change that stops an approval raises
-/// the revocations too, so that no decision made under it can commit.
+/// the revocations too, so that no decision made under it can commit. An expiry needs no raise: no decision can be
+/// made under an expired approval.
 pub(super) async fn change(
     writer: &SqlitePool,
     codes: &RowCodes,
@@ -104,7 +105,7 @@ pub(super) async fn change(
     audit: &[AuditRow],
 ) -> Result<bool, SqliteError> {
     let mut transaction = begin_immediate(writer).await?;
-    if before.state == ApprovalState::Granted {
+    if before.state == ApprovalState::Granted && after.state != ApprovalState::Expired {
         let revocations = counter::read(&mut transaction, RevocationColumns::COUNTER).await?;
         counter::write(&mut transaction, &Counter::open(revocations, codes)?.raised(codes)).await?;
     }

@@ -11,7 +11,7 @@ use super::audit::SIZED_ROWS;
 use super::begin_immediate;
 use super::error::SqliteError;
 use crate::storage::audit_members::{AuditSummary, SUMMARY_IDS, SummaryPart};
-use crate::storage::audit_search::{self, AuditReader, direction, unsummarized};
+use crate::storage::audit_search::{self, AuditReader, MEDIAN_ROWS, direction, unsummarized};
 use crate::storage::{AuditFilter, AuditOrder, AuditPage, StoredAuditRow};
 
 /// Returns a page of a search.
@@ -28,9 +28,9 @@ impl AuditReader for SqliteAuditReader<'_> {
         ends(self.0).await
     }
 
-    async fn first_from(&mut self, id: i64) -> Result<Option<(i64, i64)>, SqliteError> {
-        let query = sqlx::query_as("SELECT id, at FROM audit_events WHERE id >= ?1 ORDER BY id LIMIT 1").bind(id);
-        Ok(query.fetch_optional(self.0).await?)
+    async fn times_from(&mut self, id: i64) -> Result<Vec<(i64, i64)>, SqliteError> {
+        let query = sqlx::query_as("SELECT id, at FROM audit_events WHERE id >= ?1 ORDER BY id LIMIT ?2");
+        Ok(query.bind(id).bind(MEDIAN_ROWS).fetch_all(self.0).await?)
     }
 
     async fn summaries(
@@ -41,7 +41,7 @@ impl AuditReader for SqliteAuditReader<'_> {
         limit: i64,
     ) -> Result<Vec<(i64, Vec<u8>)>, SqliteError> {
         let mut query: QueryBuilder<Sqlite> = QueryBuilder::new("SELECT segment, ");
-        query.push(part.column()).push(" FROM audit_summaries WHERE segment >= ").push_bind(*segments.start());
+        query.push(part.expression()).push(" FROM audit_summaries WHERE segment >= ").push_bind(*segments.start());
         query.push(" AND segment <= ").push_bind(*segments.end());
         query.push(" ORDER BY segment ").push(direction(order)).push(" LIMIT ").push_bind(limit);
         Ok(query.build_query_as().fetch_all(self.0).await?)

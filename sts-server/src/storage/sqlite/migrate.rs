@@ -17,15 +17,16 @@ static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
 pub(super) async fn migrate(writer: &SqlitePool, codes: &RowCodes) -> Result<(), SqliteError> {
     let mut transaction = begin_immediate(writer).await?;
     let had_codes = has_codes(&mut transaction).await?;
+    let had_approvals = exists(&mut transaction, "approvals").await?;
     if schema_age(&mut transaction).await? == SchemaAge::Newer {
         return Ok(());
     }
     // Avoids `run`: the compiler cannot prove its future `Send` for a borrowed connection.
     MIGRATOR.run_direct(None, &mut *transaction, false).await?;
-    if had_codes {
-        recode::begin_approvals(&mut transaction, codes).await?;
-    } else {
+    if !had_codes {
         recode::recode(&mut transaction, None, codes).await?;
+    } else if !had_approvals {
+        recode::begin_approvals(&mut transaction, codes).await?;
     }
     transaction.commit().await?;
     Ok(())

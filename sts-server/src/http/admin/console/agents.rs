@@ -9,6 +9,7 @@ use axum::response::Response;
 
 use super::super::call::{self, Asked};
 use super::super::refused::Refused;
+use super::super::turns::Turn;
 use super::super::{AdminApi, answer};
 use super::BASE;
 use super::face::Browser;
@@ -92,7 +93,7 @@ pub(super) async fn list(State(api): State<AdminApi>, request: Request) -> Respo
         let page = List { frame: Frame::new(&api, &asked), query, agents, count, next };
         Ok::<_, Refused>(answer::page(&page))
     };
-    call::answer_as(Browser, api, request, Role::Reader, act).await
+    call::answer_as(Browser, api, request, (Role::Reader, Turn::Act), act).await
 }
 
 /// Shows one agent.
@@ -126,7 +127,7 @@ pub(super) async fn one(State(api): State<AdminApi>, request: Request) -> Respon
         };
         Ok::<_, Refused>(answer::page(&page))
     };
-    call::answer_as(Browser, api, request, Role::Reader, act).await
+    call::answer_as(Browser, api, request, (Role::Reader, Turn::Search), act).await
 }
 
 /// Disables or enables an agent, as an administrator.
@@ -149,7 +150,7 @@ pub(super) async fn disable(State(api): State<AdminApi>, request: Request) -> Re
         api.app.sts.refresh().await.map_err(Denied::from)?;
         Ok::<_, Refused>(page::see(&href("agents", &id)))
     };
-    call::answer_as(Browser, api, request, Role::Operator, act).await
+    call::answer_as(Browser, api, request, (Role::Operator, Turn::Act), act).await
 }
 
 /// Returns the kinds of credentials of an agent.

@@ -9,6 +9,7 @@ use axum::response::Response;
 use super::super::audit::{self, From, Search};
 use super::super::call::{self, Asked};
 use super::super::refused::Refused;
+use super::super::turns::Turn;
 use super::super::{AdminApi, answer};
 use super::face::Browser;
 use super::page::Frame;
@@ -18,8 +19,10 @@ use crate::config::Role;
 use crate::record::{Event, event_of};
 use crate::storage::{AuditFilter, AuditOrder, StoredAuditRow};
 
-/// The maximum number of events of a drawn transaction.
+/// The maximum number of events of a drawn transaction, and of pages of the log that are searched for
+/// them.
 const DRAWN: usize = 1000;
+const PAGES: usize = 50;
 
 #[derive(Template)]
 #[template(path = "console/chains.html")]
@@ -74,7 +77,7 @@ pub(super) async fn search(State(api): State<AdminApi>, request: Request) -> Res
         let page = Found { frame: Frame::new(&api, &asked), fields, outcome, events, next };
         Ok::<_, Refused>(answer::page(&page))
     };
-    call::answer_as(Browser, api, request, Role::Reader, act).await
+    call::answer_as(Browser, api, request, (Role::Reader, Turn::Search), act).await
 }
 
 #[derive(Template)]
@@ -122,7 +125,10 @@ pub(super) async fn chain(State(api): State<AdminApi>, request: Request) -> Resp
         let query = AuditQuery { txn: Some(txn.clone()), ..AuditQuery::default() };
         let mut filter = api.administration.audit_filter(&query, AuditOrder::OldestFirst);
         let mut rows: Vec<StoredAuditRow> = Vec::new();
-        while rows.len() <= DRAWN {
+        for _ in 0..PAGES {
+            if rows.len() > DRAWN {
+                break;
+            }
             let found = api.administration.audit(&filter, 1000).await?;
             rows.extend(found.rows);
             filter.after_id = found.next;
@@ -154,7 +160,7 @@ pub(super) async fn chain(State(api): State<AdminApi>, request: Request) -> Resp
         };
         Ok::<_, Refused>(answer::page(&page))
     };
-    call::answer_as(Browser, api, request, Role::Reader, act).await
+    call::answer_as(Browser, api, request, (Role::Reader, Turn::Search), act).await
 }
 
 /// Returns the events of a transaction as a tree, each before the events below it.
@@ -279,7 +285,7 @@ pub(super) async fn event(State(api): State<AdminApi>, request: Request) -> Resp
         };
         Ok::<_, Refused>(answer::page(&page))
     };
-    call::answer_as(Browser, api, request, Role::Reader, act).await
+    call::answer_as(Browser, api, request, (Role::Reader, Turn::Search), act).await
 }
 
 /// Returns the path of the explanation of a refused request.

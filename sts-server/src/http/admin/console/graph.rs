@@ -11,6 +11,7 @@ use sts_protocol::Tenant;
 
 use super::super::call::{self, Asked};
 use super::super::refused::Refused;
+use super::super::turns::Turn;
 use super::super::{AdminApi, answer};
 use super::face::Browser;
 use super::page::Frame;
@@ -18,8 +19,10 @@ use super::words::{RuleRow, href};
 use crate::config::Role;
 use crate::registry::Delegation;
 
-/// The maximum number of agents that are drawn.
+/// The maximum number of agents, and of delegations, that are drawn. The cost of the layout grows with
+/// the layers that each arrow crosses.
 const DRAWN: usize = 200;
+const ARROWS: usize = 300;
 /// The number of calls away from an agent that are drawn by default.
 const HOPS: usize = 2;
 /// The sizes in the drawing, in its own units.
@@ -99,14 +102,20 @@ pub(super) async fn graph(State(api): State<AdminApi>, request: Request) -> Resp
             rules.retain(|rule| near.contains(rule.actor.as_str()) && near.contains(rule.target.as_str()));
         }
         let (rules, left_out) = bounded(rules);
-        let disabled: BTreeSet<&str> =
-            registry.agents().filter(|agent| agent.disabled).map(|agent| agent.id.as_str()).collect();
-        let drawing = (!rules.is_empty()).then(|| draw(&rules, &agent, &disabled));
-        let rules = rules.into_iter().map(RuleRow::of).collect();
+        let disabled: BTreeSet<String> =
+            registry.agents().filter(|agent| agent.disabled).map(|agent| agent.id.clone()).collect();
+        let rules: Vec<RuleRow> = rules.into_iter().map(RuleRow::of).collect();
+        let center = agent.clone();
+        // The layout computes for milliseconds, which a worker of the requests must not.
+        let drawn = tokio::task::spawn_blocking(move || {
+            let drawing = (!rules.is_empty()).then(|| draw(&rules, &center, &disabled));
+            (rules, drawing)
+        });
+        let (rules, drawing) = drawn.await.or(Err(Refused::Ended))?;
         let page = Graph { frame: Frame::new(&api, &asked), agent, tenant, hops, drawing, rules, left_out };
         Ok::<_, Refused>(answer::page(&page))
     };
-    call::answer_as(Browser, api, request, Role::Reader, act).await
+    call::answer_as(Browser, api, request, (Role::Reader, Turn::Act), act).await
 }
 
 /// Returns the agents that are at most so many calls away, in either direction.
@@ -123,12 +132,13 @@ fn neighbourhood<'a>(rules: &[&'a Delegation], center: &'a str, hops: usize) -> 
     near
 }
 
-/// Returns the rules of as many agents as are drawn, and the number of the others.
+/// Returns as many rules as are drawn, and the number of the others.
 fn bounded(rules: Vec<&Delegation>) -> (Vec<&Delegation>, usize) {
     let count = rules.len();
     let mut agents = BTreeSet::new();
     let drawn: Vec<&Delegation> = rules
         .into_iter()
+        .take(ARROWS)
         .take_while(|rule| {
             agents.extend([rule.actor.as_str(), rule.target.as_str()]);
             agents.len() <= DRAWN
@@ -139,7 +149,7 @@ fn bounded(rules: Vec<&Delegation>) -> (Vec<&Delegation>, usize) {
 }
 
 /// Lays the agents out in layers from left to right, and draws them.
-fn draw(rules: &[&Delegation], center: &str, disabled: &BTreeSet<&str>) -> Drawing {
+fn draw(rules: &[RuleRow], center: &str, disabled: &BTreeSet<String>) -> Drawing {
     let names: BTreeSet<&str> = rules.iter().flat_map(|rule| [rule.actor.as_str(), rule.target.as_str()]).collect();
     let numbers: BTreeMap<&str, u32> = names.iter().copied().zip(0..).collect();
     let number = |name: &str| numbers.get(name).copied().unwrap_or_default();
@@ -154,7 +164,7 @@ fn draw(rules: &[&Delegation], center: &str, disabled: &BTreeSet<&str>) -> Drawi
         .map(|rule| (number(&rule.actor), number(&rule.target)))
         .collect();
     let edges: Vec<(u32, u32)> = edges.into_iter().collect();
-    let config = Config { vertex_spacing: SPACING, ..Config::default() };
+    let config = Config { vertex_spacing: SPACING, transpose: false, ..Config::default() };
     let mut places: BTreeMap<u32, (f64, f64)> = BTreeMap::new();
     let (mut width_of_all, mut offset) = (0.0_f64, MARGIN);
     // Parts that no delegation connects stand below each other.
@@ -185,7 +195,7 @@ fn draw(rules: &[&Delegation], center: &str, disabled: &BTreeSet<&str>) -> Drawi
                 label: label(name),
                 href: href("agents", name),
                 is_center: *name == center,
-                is_disabled: disabled.contains(name),
+                is_disabled: disabled.contains(*name),
                 name: (*name).to_owned(),
             }
         })
@@ -194,13 +204,12 @@ fn draw(rules: &[&Delegation], center: &str, disabled: &BTreeSet<&str>) -> Drawi
         let (from, to) = (place(&rule.actor), place(&rule.target));
         let (x1, y1) = (from.0 + width(&rule.actor), from.1 + BOX_HEIGHT / 2.0);
         let (x2, y2) = (to.0, to.1 + BOX_HEIGHT / 2.0);
-        let scopes = super::words::scopes(rule);
-        let text = shortened(&scopes, LABEL_CHARS);
+        let text = shortened(&rule.scopes, LABEL_CHARS);
         Arrow {
             path: curve((x1, y1), (x2, y2)),
-            title: format!("{} may call {}: {scopes}", rule.actor, rule.target),
+            title: format!("{} may call {}: {}", rule.actor, rule.target, rule.scopes),
             label: is_labelled.then(|| ArrowLabel { x: f64::midpoint(x1, x2), y: f64::midpoint(y1, y2) - 5.0, text }),
-            is_disabled: rule.disabled,
+            is_disabled: rule.is_disabled,
         }
     });
     Drawing { width: width_of_all + MARGIN, height: offset, arrows: arrows.collect(), boxes }

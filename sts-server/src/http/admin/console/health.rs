@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::super::call::{self, Asked};
 use super::super::refused::Refused;
+use super::super::turns::Turn;
 use super::super::{AdminApi, answer};
 use super::face::Browser;
 use super::page::Frame;
@@ -65,7 +66,7 @@ pub(super) async fn health(State(api): State<AdminApi>, request: Request) -> Res
         };
         Ok::<_, Refused>(answer::page(&page))
     };
-    call::answer_as(Browser, api, request, Role::Reader, act).await
+    call::answer_as(Browser, api, request, (Role::Reader, Turn::Act), act).await
 }
 
 fn row(key: ListedKey, now: Timestamp) -> KeyRow {

@@ -9,6 +9,7 @@
 
 mod agents;
 mod chains;
+mod escape;
 mod face;
 mod graph;
 mod guard;
@@ -62,7 +63,7 @@ fn routes() -> Router<AdminApi> {
         .route("/stop", get(stop::ask).post(stop::stop))
         .route("/stop/lift", post(stop::lift))
         .route("/health", get(health::health))
-        .route("/sign-in", get(sign_in::form).post(sign_in::sign_in))
+        .route("/sign-in", get(sign_in::show).post(sign_in::sign_in))
         .route("/sign-out", post(sign_in::sign_out))
         .route("/style.css", get(page::style))
         .fallback(page::unknown)

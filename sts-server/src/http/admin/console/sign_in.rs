@@ -4,17 +4,18 @@ use std::pin::pin;
 
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Redirect, Response};
-use http::HeaderValue;
 use http::header::SET_COOKIE;
+use http::{HeaderValue, Method};
 use secrecy::ExposeSecret as _;
 use sts_protocol::Form;
 
-use super::super::call::read;
+use super::super::call::{form, log, read};
 use super::super::refused::Refused;
 use super::super::{AdminApi, answer};
 use super::page::SignIn;
 use super::session::{COOKIE_NAME, SIGN_IN};
 use crate::admin::Denied;
+use crate::http::answer::correlated;
 use crate::http::intake::{Intake, Observed};
 use crate::http::peer::Peer;
 use crate::telemetry::{Endpoint, RequestOutcome};
@@ -31,8 +32,10 @@ pub fn sign_in_path(code: &str) -> String {
 }
 
 /// Shows the form. With the code of a link in the query, begins its session.
-pub(super) async fn form(State(api): State<AdminApi>, request: Request) -> Response {
+pub(super) async fn show(State(api): State<AdminApi>, request: Request) -> Response {
     let query = Form::parse(request.uri().query().unwrap_or_default().as_bytes()).ok();
+    // A HEAD request, as for a preview of a link, spends no code.
+    let query = query.filter(|_| request.method() == Method::GET);
     let bearer = query.and_then(|query| api.access.spend(query.get("code")?));
     if let Some(session) = bearer.and_then(|bearer| api.administration.begin_session(bearer.expose_secret())) {
         return signed_in(&session);
@@ -51,7 +54,7 @@ pub(super) async fn sign_in(State(api): State<AdminApi>, request: Request) -> Re
             let sts = &api.app.sts;
             sts.rates().admit_source(intake.source).map_err(Denied::from)?;
             let body = read(&intake, body).await?;
-            let form = Form::parse(&body).map_err(Refused::Form)?;
+            let form = form(&head.headers, &body)?;
             let bearer = form.get("token").map(str::trim).ok_or(Denied::Unauthenticated)?;
             let header = HeaderValue::from_str(&format!("Bearer {bearer}")).ok().ok_or(Denied::Authorization)?;
             api.access.authenticate(sts, &[&header], intake.source).await?;
@@ -59,17 +62,19 @@ pub(super) async fn sign_in(State(api): State<AdminApi>, request: Request) -> Re
         });
         intake.in_time(work).await
     };
-    match begun {
+    let response = match begun {
         Ok(session) => {
             observed.decided(RequestOutcome::Ok, None);
             signed_in(&session)
         }
         Err(refused) => {
             observed.decided(answer::outcome(&refused), Some(refused.reason()));
+            log(&refused, &intake);
             let fault = Some(answer::detail(&refused));
             answer::refusal_page(&refused, &SignIn { issuer: api.administration.issuer(), fault })
         }
-    }
+    };
+    correlated(response, &intake.correlation_id)
 }
 
 fn signed_in(session: &str) -> Response {

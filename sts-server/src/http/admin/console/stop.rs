@@ -7,6 +7,7 @@ use sts_protocol::Form;
 
 use super::super::call::{self, Asked};
 use super::super::refused::Refused;
+use super::super::turns::Turn;
 use super::super::{AdminApi, answer};
 use super::face::Browser;
 use super::page::{self, Frame, posted};
@@ -71,7 +72,7 @@ pub(super) async fn ask(State(api): State<AdminApi>, request: Request) -> Respon
         };
         Ok::<_, Refused>(answer::page(&page))
     };
-    call::answer_as(Browser, api, request, Role::Reader, act).await
+    call::answer_as(Browser, api, request, (Role::Reader, Turn::Search), act).await
 }
 
 /// Revokes what the form names, if the name was typed again.
@@ -90,7 +91,7 @@ pub(super) async fn stop(State(api): State<AdminApi>, request: Request) -> Respo
         api.app.sts.refresh().await?;
         Ok::<_, Refused>(page::see(PATH))
     };
-    call::answer_as(Browser, api, request, Role::Operator, act).await
+    call::answer_as(Browser, api, request, (Role::Operator, Turn::None), act).await
 }
 
 /// Lifts the revocation that the form names.
@@ -105,7 +106,7 @@ pub(super) async fn lift(State(api): State<AdminApi>, request: Request) -> Respo
         api.app.sts.refresh().await?;
         Ok::<_, Refused>(page::see(PATH))
     };
-    call::answer_as(Browser, api, request, Role::Operator, act).await
+    call::answer_as(Browser, api, request, (Role::Operator, Turn::None), act).await
 }
 
 /// Returns the kind that a form names; an agent, if it names none that is known.

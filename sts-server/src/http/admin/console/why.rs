@@ -7,6 +7,7 @@ use sts_protocol::{AuthorizationDetail, Form};
 
 use super::super::call::{self, Asked};
 use super::super::refused::Refused;
+use super::super::turns::Turn;
 use super::super::{AdminApi, answer};
 use super::face::Browser;
 use super::page::{Frame, posted};
@@ -69,7 +70,7 @@ pub(super) async fn ask(State(api): State<AdminApi>, request: Request) -> Respon
         let given = asked.query(&names)?;
         Ok::<_, Refused>(answer::page(&Why::new(&api, &asked, &given, None)))
     };
-    call::answer_as(Browser, api, request, Role::Reader, act).await
+    call::answer_as(Browser, api, request, (Role::Reader, Turn::Act), act).await
 }
 
 /// Explains the request in the form. Issues, stores and logs nothing.
@@ -82,7 +83,7 @@ pub(super) async fn explain(State(api): State<AdminApi>, request: Request) -> Re
         let page = Why::new(&api, &asked, &form, Some(shown(explanation)));
         Ok::<_, Refused>(answer::page(&page))
     };
-    call::answer_as(Browser, api, request, Role::Reader, act).await
+    call::answer_as(Browser, api, request, (Role::Reader, Turn::Act), act).await
 }
 
 impl Why {
@@ -95,9 +96,9 @@ impl Why {
             is_agent: matches!(name, "actor" | "target"),
         });
         let snapshot = api.app.sts.snapshot();
-        let mut agents: Vec<String> =
-            snapshot.registry.agents().take(MAX_OFFERED).map(|agent| agent.id.clone()).collect();
+        let mut agents: Vec<String> = snapshot.registry.agents().map(|agent| agent.id.clone()).collect();
         agents.sort_unstable();
+        agents.truncate(MAX_OFFERED);
         Self { frame: Frame::new(api, asked), agents, fields: fields.collect(), explained }
     }
 }
