@@ -19,6 +19,7 @@ mod details;
 mod documents;
 mod dpop;
 mod drain;
+mod expiry;
 mod field;
 mod forms;
 mod interop;

@@ -251,7 +251,7 @@ impl Administration {
         let mut request = request.clone();
         match self.store.entries().await {
             Ok(stored) => {
-                let (registry, _faults) = Registry::of(&stored, &Registry::default());
+                let (registry, _faults) = Registry::of(&stored, &Registry::default(), self.now());
                 request.revocation.issuer = request.revocation.issuer.map(|name| self.canonical(&registry, name));
                 if request.names == Names::Known {
                     let operators = self.config.admin.oidc.issuer.as_deref();
@@ -312,7 +312,7 @@ impl Administration {
             return Ok(true);
         }
         let Some(name) = &revocation.issuer else { return Ok(false) };
-        let (registry, _faults) = Registry::of(&self.store.entries().await?, &Registry::default());
+        let (registry, _faults) = Registry::of(&self.store.entries().await?, &Registry::default(), self.now());
         let issuer = self.canonical(&registry, name.clone());
         if issuer == *name {
             return Ok(false);

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sts_jose::Algorithm;
@@ -75,6 +76,16 @@ pub struct Agent {
     /// The credentials that the agent authenticates with. Without them, it can only receive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<AgentAuth>,
+    /// The person or team that answers for the agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// The purpose of the agent, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<String>,
+    /// The time from which the agent counts as disabled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub expires_at: Option<Timestamp>,
     /// True if the agent may neither request nor receive tokens.
     #[serde(default)]
     pub disabled: bool,

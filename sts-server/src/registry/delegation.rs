@@ -1,5 +1,6 @@
 //! Delegations: the permission of one agent to call another on a user's behalf.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sts_protocol::{AuthorizationDetail, ScopeToken};
 use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
@@ -52,6 +53,16 @@ pub struct Delegation {
     /// True if the actor may act again in a chain that already contains it.
     #[serde(default)]
     pub reentrant: bool,
+    /// The person or team that answers for the delegation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// The purpose of the delegation, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<String>,
+    /// The time from which the delegation counts as disabled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub expires_at: Option<Timestamp>,
     /// True if the delegation allows nothing.
     #[serde(default)]
     pub disabled: bool,

@@ -3,6 +3,7 @@
 //! Entries are deserialized from values that pass this schema, so a key that is missing here cannot
 //! be used. A test compares the two.
 
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 use sts_jose::{Algorithm, ClaimSelector};
@@ -13,6 +14,9 @@ use super::tenants::ANY;
 use super::{AssertionAudience, Decider, ScopesFrom, Tenants};
 use crate::document::{Key, Schema, Shape, reads};
 use crate::ttl::Ttl;
+
+/// The longest `owner` and `purpose`, in characters.
+const MAX_WORDS_CHARS: usize = 255;
 
 /// The top-level keys of the file: the generation, and the arrays.
 pub(super) const TOP_LEVEL: [&str; 4] = [GENERATION, "issuers", "agents", "delegations"];
@@ -68,6 +72,9 @@ pub(super) static AGENT: Schema = Schema {
         optional("dpop_bound_access_tokens_required", Shape::Boolean),
         optional("bearer_only", Shape::Boolean),
         optional("auth", Shape::Table(&AUTH)),
+        optional("owner", WORDS),
+        optional("purpose", WORDS),
+        optional("expires_at", Shape::Text(time)),
         optional("disabled", Shape::Boolean),
     ],
 };
@@ -113,6 +120,9 @@ pub(super) static DELEGATION: Schema = Schema {
         optional("max_ttl", TTL),
         optional("service_account", Shape::Boolean),
         optional("reentrant", Shape::Boolean),
+        optional("owner", WORDS),
+        optional("purpose", WORDS),
+        optional("expires_at", Shape::Text(time)),
         optional("disabled", Shape::Boolean),
     ],
 };
@@ -149,6 +159,7 @@ const DETAIL_TEXTS: Shape = Shape::TextsTogether(reads::<DetailText>, detail_val
 const TEXT: Shape = Shape::Text(reads::<String>);
 const TEXT_OR_TEXTS: Shape = Shape::TextOrTexts(reads::<String>);
 const TEXTS: Shape = Shape::Texts(reads::<String>);
+const WORDS: Shape = Shape::Text(words);
 const URL: Shape = Shape::Text(url);
 const TTL: Shape = Shape::Text(reads::<Ttl>);
 const SELECTORS: Shape = Shape::TextOrTexts(reads::<ClaimSelector>);
@@ -165,6 +176,18 @@ const fn optional(name: &'static str, shape: Shape) -> Key {
 /// Checks the grammar of [`Url`]. The message of its deserializer would repeat the text.
 fn url(text: &str) -> Result<(), String> {
     Url::parse(text).map(drop).map_err(|error| error.to_string())
+}
+
+/// Checks a text for persons.
+fn words(text: &str) -> Result<(), String> {
+    let is_fit =
+        !text.trim().is_empty() && text.chars().count() <= MAX_WORDS_CHARS && !text.chars().any(char::is_control);
+    if is_fit { Ok(()) } else { Err(format!("1 to {MAX_WORDS_CHARS} characters, without control characters")) }
+}
+
+fn time(text: &str) -> Result<(), String> {
+    let wanted = "a time with its offset, such as \"2027-01-31T00:00:00Z\"";
+    text.parse::<Timestamp>().ok().map(drop).ok_or_else(|| wanted.to_owned())
 }
 
 fn tenant_or_any(text: &str) -> Result<(), String> {

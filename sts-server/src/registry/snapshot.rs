@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use sts_jose::Claims;
 use thiserror::Error;
@@ -14,10 +15,15 @@ use super::workloads::Workloads;
 use super::{Agent, Delegation, Issuer, IssuerNameError, NamedIssuer, WorkloadAgent};
 use crate::storage::{EntryKind, EntryRow, RowCode, Stored, TableFault, Version};
 
-/// All entries at one moment. An entry that an administrator has disabled appears as disabled.
+/// All entries at one moment. An entry that an administrator has disabled, or that has expired,
+/// appears as disabled.
 #[derive(Debug, Default)]
 pub struct Registry {
     version: Version,
+    /// The moment: entries that have expired by then are disabled.
+    at: Timestamp,
+    /// The time at which the next entry expires.
+    next_expiry: Option<Timestamp>,
     /// The codes of the rows that were trusted.
     believed: HashSet<RowCode>,
     issuers: HashMap<String, Arc<Issuer>>,
@@ -63,12 +69,12 @@ impl Registry {
         self.delegations.values().flat_map(HashMap::values).flatten().map(Arc::as_ref)
     }
 
-    /// Builds a snapshot from rows that are all trusted.
+    /// Builds a snapshot from rows that are all trusted. No entry of it has expired.
     ///
     /// # Errors
     /// [`RegistryError::Malformed`] for the first row that cannot be parsed as its kind.
     pub fn from_rows(version: Version, rows: &[EntryRow]) -> Result<Self, RegistryError> {
-        let mut registry = Self { version, ..Self::default() };
+        let mut registry = Self { version, at: Timestamp::MIN, ..Self::default() };
         for row in rows {
             registry.add(row).map_err(|source| RegistryError::Malformed {
                 kind: row.kind,
@@ -79,13 +85,13 @@ impl Registry {
         Ok(registry)
     }
 
-    /// Builds a snapshot of the stored rows, and returns the faults of reading. A row that was
+    /// Builds a snapshot of the stored rows at a moment, and returns the faults of reading. A row that was
     /// written or altered outside the servers is disabled, and so is a row that this version cannot
     /// read. Other rows are not affected. If rows were removed or restored outside the servers,
     /// only rows that `known` already holds are trusted.
     #[must_use]
-    pub fn of(stored: &Stored<EntryRow>, known: &Self) -> (Self, Vec<TableFault>) {
-        let mut registry = Self { version: stored.version, ..Self::default() };
+    pub fn of(stored: &Stored<EntryRow>, known: &Self, at: Timestamp) -> (Self, Vec<TableFault>) {
+        let mut registry = Self { version: stored.version, at, ..Self::default() };
         let mut faults = stored.faults.clone();
         for coded in &stored.rows {
             let is_known = known.believed.contains(&coded.code);
@@ -151,12 +157,12 @@ impl Registry {
             }
             EntryKind::Agent => {
                 let mut agent: Agent = serde_json::from_str(&row.body)?;
-                agent.disabled |= row.disabled_by_admin;
+                agent.disabled |= row.disabled_by_admin | self.has_expired(agent.expires_at);
                 self.add_agent(Arc::new(agent));
             }
             EntryKind::Delegation => {
                 let mut delegation: Delegation = serde_json::from_str(&row.body)?;
-                delegation.disabled |= row.disabled_by_admin;
+                delegation.disabled |= row.disabled_by_admin | self.has_expired(delegation.expires_at);
                 delegation.id.clone_from(&row.id);
                 self.uses.add_delegation(&delegation);
                 if !delegation.disabled {
@@ -168,6 +174,16 @@ impl Registry {
             }
         }
         Ok(())
+    }
+
+    /// Returns true if an entry has expired. Otherwise notes the time at which it will.
+    fn has_expired(&mut self, expires_at: Option<Timestamp>) -> bool {
+        let Some(expires_at) = expires_at else { return false };
+        let has_expired = expires_at <= self.at;
+        if !has_expired {
+            self.next_expiry = Some(self.next_expiry.map_or(expires_at, |next| next.min(expires_at)));
+        }
+        has_expired
     }
 
     fn add_issuer(&mut self, issuer: Issuer) {
@@ -184,6 +200,12 @@ impl Registry {
         }
         self.workloads.add(&agent);
         self.agents.insert(agent.id.clone(), agent);
+    }
+
+    /// Returns the time at which the next entry expires. From then on the snapshot is out of date.
+    #[must_use]
+    pub fn next_expiry(&self) -> Option<Timestamp> {
+        self.next_expiry
     }
 
     /// Returns the database version of the snapshot.
@@ -374,7 +396,7 @@ mod tests {
             (row(EntryKind::Issuer, "https://idp", &json!({ "issuer": "https://idp", "unknown": 1 })), true),
             (row(EntryKind::Agent, "other", &json!({ "id": "other" })), true),
         ];
-        let (registry, faults) = Registry::of(&stored(rows, true), &Registry::default());
+        let (registry, faults) = Registry::of(&stored(rows, true), &Registry::default(), Timestamp::MIN);
         assert!(registry.agent("newer").unwrap().disabled && registry.issuer("https://idp").unwrap().disabled);
         assert!(registry.is_workload_issuer("https://k8s"));
         assert!(!registry.agent("other").unwrap().disabled);
@@ -384,17 +406,18 @@ mod tests {
     #[test]
     fn a_row_without_a_right_code_is_disabled() {
         let rows = vec![(row(EntryKind::Agent, "ghost", &json!({ "id": "ghost" })), false)];
-        let (registry, _faults) = Registry::of(&stored(rows, true), &Registry::default());
+        let (registry, _faults) = Registry::of(&stored(rows, true), &Registry::default(), Timestamp::MIN);
         assert!(registry.agent("ghost").unwrap().disabled);
     }
 
     #[test]
     fn of_a_table_that_is_not_whole_only_what_is_known_is_believed() {
         let agent = |id: &str| (row(EntryKind::Agent, id, &json!({ "id": id })), true);
-        let (known, _faults) = Registry::of(&stored(vec![agent("a"), agent("b")], true), &Registry::default());
+        let (known, _faults) =
+            Registry::of(&stored(vec![agent("a"), agent("b")], true), &Registry::default(), Timestamp::MIN);
         let mut rows = stored(vec![agent("a"), agent("b"), agent("new")], false);
         rows.rows.remove(1);
-        let (registry, _faults) = Registry::of(&rows, &known);
+        let (registry, _faults) = Registry::of(&rows, &known, Timestamp::MIN);
         assert!(!registry.agent("a").unwrap().disabled, "known");
         assert!(registry.agent("b").is_none(), "gone");
         assert!(registry.agent("new").unwrap().disabled, "put back, or added");

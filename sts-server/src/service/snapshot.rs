@@ -107,7 +107,8 @@ impl Snapshot {
         if versions.revocations != known.revocations {
             read.push(newer.follow_revocations(store).await);
         }
-        if versions.registry != known.registry {
+        let has_expired = self.registry.next_expiry().is_some_and(|expiry| expiry <= access.clock.now());
+        if versions.registry != known.registry || has_expired {
             // Both or neither: no version would show that the names of blocks were not resolved
             // again.
             let mut next = newer.clone();
@@ -125,7 +126,9 @@ impl Snapshot {
         if approvals != self.approvals.version() || newer.versions().revocations != versions.revocations {
             newer.follow_approvals(store).await;
         }
-        let is_newer = newer.versions() != known || newer.approvals.version() != self.approvals.version();
+        let is_newer = newer.versions() != known
+            || !Arc::ptr_eq(&newer.registry, &self.registry)
+            || newer.approvals.version() != self.approvals.version();
         (is_newer.then_some(newer), read.into_iter().collect())
     }
 
@@ -201,7 +204,7 @@ impl Snapshot {
     }
 
     async fn read_registry(&mut self, store: &dyn Store, access: &KeyAccess) -> Result<(), SnapshotError> {
-        let (registry, faults) = Registry::of(&store.entries().await?, &self.registry);
+        let (registry, faults) = Registry::of(&store.entries().await?, &self.registry, access.clock.now());
         self.trusted = Arc::new(TrustedKeys::new(&registry, &self.trusted, access));
         self.registry = Arc::new(registry);
         self.faults.registry = faults;

@@ -6,14 +6,19 @@ use super::Browser;
 
 #[tokio::test]
 async fn the_agents_are_listed_with_their_credentials_and_calls() {
-    let harness = Setup::default().operators().start().await;
+    let said = "owner = 'warehouse team'\npurpose = 'plans'\nexpires_at = '2099-01-31T00:00:00Z'";
+    let setup = Setup::default().operators().registry(|registry| registry.agent("coordinator", said));
+    let harness = setup.start().await;
     let browser = Browser::signed_in(&harness, "reader").await;
+    let of_the_owner = browser.page("/console?q=warehouse+team").await;
+    assert!(of_the_owner.contains("<td>warehouse team</td>") && of_the_owner.contains("1 found"), "{of_the_owner}");
     let page = browser.page("/console").await;
     assert!(page.contains(r#"<a href="/console/agents/coordinator">coordinator</a>"#), "{page}");
     let found = browser.page("/console?q=coord").await;
     assert!(found.contains("coordinator") && !found.contains(">inventory</a>"), "{found}");
     let agent = browser.page("/console/agents/coordinator").await;
-    for text in ["secret", "May call", ">inventory</a>", "No event."] {
+    for text in ["secret", "May call", ">inventory</a>", "No event.", "warehouse team", "plans", "2099-01-31 00:00:00Z"]
+    {
         assert!(agent.contains(text), "{text}: {agent}");
     }
     for secret in ["client_secret", "sha256", "argon2"] {

@@ -238,3 +238,16 @@ r.toml:32: error: unknown key "scope" in [[delegations]]; did you mean "scopes"?
 r.toml:34: error: unknown key "limits" in the registry"#;
     assert_eq!(faults(text).join("\n"), expected);
 }
+
+#[test]
+fn what_an_entry_says_for_persons_is_checked() {
+    for (line, fault) in [
+        ("owner = \"\"", "owner = \"\": 1 to 255 characters, without control characters"),
+        ("purpose = \"a\\u001b[2J\"", "purpose = \"a\\u{1b}[2J\": 1 to 255 characters, without control characters"),
+        ("expires_at = \"soon\"", "expires_at = \"soon\": a time with its offset, such as \"2027-01-31T00:00:00Z\""),
+    ] {
+        let text = VALID.replacen(A, &format!("{A}{line}\n"), 1);
+        let found = faults(&text);
+        assert!(found.len() == 1 && found[0].contains(fault), "{line}: {found:?}");
+    }
+}

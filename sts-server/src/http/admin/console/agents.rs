@@ -37,6 +37,7 @@ struct List {
 struct AgentRow {
     id: String,
     href: String,
+    owner: String,
     is_disabled: bool,
     credentials: String,
     calls: usize,
@@ -66,8 +67,10 @@ pub(super) async fn list(State(api): State<AdminApi>, request: Request) -> Respo
         let after = given.get("after").unwrap_or_default();
         let snapshot = api.app.sts.snapshot();
         let registry = &snapshot.registry;
-        let mut agents: Vec<&Agent> =
-            registry.agents().map(Arc::as_ref).filter(|agent| agent.id.contains(&query)).collect();
+        let is_found = |agent: &&Agent| {
+            agent.id.contains(&query) || agent.owner.as_ref().is_some_and(|owner| owner.contains(&query))
+        };
+        let mut agents: Vec<&Agent> = registry.agents().map(Arc::as_ref).filter(is_found).collect();
         agents.sort_unstable_by(|left, right| left.id.cmp(&right.id));
         let count = agents.len();
         let shown: Vec<&Agent> =
@@ -84,6 +87,7 @@ pub(super) async fn list(State(api): State<AdminApi>, request: Request) -> Respo
         let agents = shown.into_iter().take(AGENTS).map(|agent| AgentRow {
             href: href("agents", &agent.id),
             id: agent.id.clone(),
+            owner: agent.owner.clone().unwrap_or_default(),
             is_disabled: agent.disabled,
             credentials: credentials(agent.auth.as_ref()),
             calls: calls.get(agent.id.as_str()).copied().unwrap_or_default(),
@@ -169,7 +173,7 @@ fn credentials(auth: Option<&AgentAuth>) -> String {
     kinds.join(", ")
 }
 
-/// Returns what an agent's entry says about tokens.
+/// Returns what an agent's entry says of the agent and of tokens.
 fn facts(agent: &Agent) -> Vec<(&'static str, String)> {
     let bound = match (agent.dpop_bound_access_tokens, agent.tls_client_certificate_bound_access_tokens) {
         (true, true) => "to a DPoP key and a client certificate",
@@ -182,11 +186,15 @@ fn facts(agent: &Agent) -> Vec<(&'static str, String)> {
         (false, true) => "never bound: it cannot check proofs",
         (false, false) => "bound if the caller proves a key",
     };
-    vec![
+    let expires_at = agent.expires_at.map(|at| at.strftime("%Y-%m-%d %H:%M:%SZ").to_string());
+    let said = [("Owner", agent.owner.clone()), ("Purpose", agent.purpose.clone()), ("Expires", expires_at)];
+    let said = said.into_iter().map(|(name, value)| (name, value.unwrap_or_else(|| "not said".to_owned())));
+    let facts = [
         ("Audience", agent.audience().join(" ")),
         ("Tenants", tenants(&agent.tenants)),
         ("Longest token for it", agent.token_ttl.to_string()),
         ("Its own tokens are bound", bound.to_owned()),
         ("Tokens for it are", for_it.to_owned()),
-    ]
+    ];
+    said.chain(facts).collect()
 }

@@ -1,0 +1,52 @@
+//! Entries that end at a time of their own.
+
+use jiff::Timestamp;
+use sts_server::error_kind::ErrorKind;
+use sts_tests::{Harness, Setup};
+
+/// The key `expires_at` of an entry that ends this much later.
+fn ends_in(harness: &Harness, seconds: i64) -> String {
+    let at = Timestamp::from_second(harness.now() + seconds).expect("a time");
+    format!("expires_at = \"{at}\"")
+}
+
+#[tokio::test]
+async fn an_entry_that_has_expired_counts_as_disabled_until_its_time_is_moved() {
+    for setup in [Setup::default(), Setup::default().postgres()] {
+        let mut harness = setup.start().await;
+        let [soon, later] = [60, 600].map(|seconds| ends_in(&harness, seconds));
+        harness.apply(|registry, _| registry.agent("inventory", &soon)).await;
+        harness.apply(|registry, _| registry.delegation("coordinator", "inventory", &later)).await;
+        let token = harness.exchange().send().await.token().to_owned();
+        harness.advance(59);
+        harness.refresh().await;
+        harness.exchange().send().await.token();
+
+        harness.advance(1);
+        harness.refresh().await;
+        harness.assert_refused("a target", harness.exchange(), ErrorKind::Target, "target_disabled").await;
+        let asked = harness.introspect("inventory", &token);
+        assert_eq!(asked.send().await.status, 401, "the agent cannot authenticate");
+        let seen = harness.introspect("coordinator", &token).send().await;
+        assert_eq!(seen.text(), r#"{"active":false}"#);
+
+        let moved = ends_in(&harness, 3600);
+        harness.apply(|registry, _| registry.agent("inventory", &moved)).await;
+        harness.exchange().send().await.token();
+        harness.advance(540);
+        harness.refresh().await;
+        let request = harness.exchange();
+        harness.assert_refused("a delegation", request, ErrorKind::Target, "no_delegation").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_follows_the_time_of_an_entry_by_itself() {
+    let mut harness = Setup::default().start().await;
+    let soon = ends_in(&harness, 60);
+    harness.apply(|registry, _| registry.agent("inventory", &soon)).await;
+    harness.exchange().send().await.token();
+    harness.advance(60);
+    let refused = async { while harness.exchange().send().await.status == 200 {} };
+    tokio::time::timeout(std::time::Duration::from_secs(20), refused).await.expect("the expiry is not noticed");
+}
