@@ -36,6 +36,7 @@ pub use key::{TestKey, base64url};
 pub use node::node_packages;
 pub use not_checked::not_checked;
 pub use operators::{AdminRequest, Operators};
+pub use packages::install;
 pub use python::python;
 pub use registry::Registry;
 pub use request::{Credentials, FormRequest, Wire};

@@ -2,6 +2,7 @@
 
 mod approvals;
 mod attacks;
+mod browser;
 mod oidc;
 mod pages;
 mod sessions;
