@@ -162,7 +162,7 @@ fn refuse(intake: &Intake<'_>, refusal: &Refusal, body: &HeldBody) -> Response {
 
 fn outcome(kind: ErrorKind) -> RequestOutcome {
     match kind {
-        ErrorKind::TooMany => RequestOutcome::Limited,
+        ErrorKind::TooMany | ErrorKind::PollRate => RequestOutcome::Limited,
         ErrorKind::Unavailable => RequestOutcome::Unavailable,
         ErrorKind::Request
         | ErrorKind::Token
