@@ -121,6 +121,14 @@ impl Sender {
         http_client(None).map(Self)
     }
 
+    /// Returns a sender that trusts the system's authorities, and uses the proxies of `egress`.
+    ///
+    /// # Errors
+    /// See [`HttpClientError`].
+    pub fn via(egress: &Egress) -> Result<Self, HttpClientError> {
+        http_client_via(egress, None).map(Self)
+    }
+
     /// Sends a request and returns the answer, regardless of its status.
     ///
     /// # Errors

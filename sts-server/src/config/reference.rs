@@ -45,6 +45,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("admin.oidc.readers", "staff"),
     ("admin.oidc.operators", "on-call"),
     ("admin.oidc.admins", "sts-admins"),
+    ("approvals.notify_url", "https://portal.example.com/approvals"),
     ("telemetry.otlp_endpoint", "http://127.0.0.1:4318"),
 ];
 

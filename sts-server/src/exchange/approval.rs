@@ -63,6 +63,7 @@ pub(super) async fn request_approval(
     event.approval = Some(row.id.clone());
     match add(view, &row, &event).await? {
         ApprovalRequested::Added => {
+            view.sts.notices.waiting(&view.snapshot.ring, view.sts.issuer(), &row, &interaction_uri(view, &row));
             view.sts.refresh().await?;
             Ok(Some(waiting(&row)?))
         }
