@@ -2,7 +2,7 @@
 
 mod decisions;
 mod deferred;
-
+mod killed;
 mod notices;
 mod property;
 mod requests;
