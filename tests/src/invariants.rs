@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context as _;
+use jiff::Timestamp;
 use serde_json::Value;
 use sts_protocol::{AuthorizationDetail, Scope};
 use sts_server::keys::{self, MasterKey};
@@ -99,10 +100,9 @@ async fn issued(store: &dyn Store, breaches: &mut Vec<String>) -> anyhow::Result
     }
 }
 
-/// Whether an event closes an approval, or grants it.
+/// Whether an event is a decision on an approval.
 fn is_decision(kind: EventKind) -> bool {
-    [EventKind::ApprovalGranted, EventKind::ApprovalDenied, EventKind::ApprovalWithdrawn, EventKind::ApprovalExpired]
-        .contains(&kind)
+    [EventKind::ApprovalGranted, EventKind::ApprovalDenied, EventKind::ApprovalWithdrawn].contains(&kind)
 }
 
 /// The entries of a kind, as they are stored.
@@ -197,8 +197,8 @@ impl Check<'_> {
         })
     }
 
-    /// Whether the token needs no approval, or was issued after the grant of exactly what it holds, and before anything closed
-    /// the approval.
+    /// Whether the token needs no approval, or was issued after the grant of exactly what it holds, while the grant was remembered,
+    /// and before it was withdrawn.
     fn is_approved(&self) -> bool {
         let Self { child, issued, .. } = self;
         let Some(approval) = &child.approval else {
@@ -208,9 +208,8 @@ impl Check<'_> {
         let at = child.jti.as_ref().and_then(|jti| issued.places.get(jti)).copied().unwrap_or(i64::MIN);
         let decisions = issued.decisions.get(approval).map_or(&[][..], Vec::as_slice);
         let before = |kind: EventKind| decisions.iter().find(|(place, event)| event.event == kind && *place < at);
-        let is_closed = [EventKind::ApprovalDenied, EventKind::ApprovalWithdrawn, EventKind::ApprovalExpired]
-            .into_iter()
-            .any(|kind| before(kind).is_some());
+        let is_closed =
+            [EventKind::ApprovalDenied, EventKind::ApprovalWithdrawn].into_iter().any(|kind| before(kind).is_some());
         let same = |event: &Event| {
             let bound = |event: &Event| {
                 let (user, scope) = ((event.subject_issuer.clone(), event.sub.clone()), words(event.scope.as_ref()));
@@ -223,7 +222,8 @@ impl Check<'_> {
             };
             bound(event) == bound(child) && details(event) == details(child)
         };
-        !is_closed && before(EventKind::ApprovalGranted).is_some_and(|(_, granted)| same(granted))
+        !is_closed
+            && before(EventKind::ApprovalGranted).is_some_and(|(_, granted)| same(granted) && lasts(granted, child))
     }
 
     fn covers(&self, delegation: &Value) -> bool {
@@ -235,6 +235,12 @@ impl Check<'_> {
             && (tenants.contains("*") || tenant.is_some_and(|tenant| tenants.contains(&tenant)))
             && issuers.is_none_or(|some| self.child.subject_issuer.as_ref().is_some_and(|issuer| some.contains(issuer)))
     }
+}
+
+/// Whether a grant was still remembered when the token was issued.
+fn lasts(granted: &Event, token: &Event) -> bool {
+    let until = granted.detail.as_deref().and_then(|detail| detail.split("remembered until ").nth(1)?.parse().ok());
+    until.is_some_and(|until: Timestamp| token.at < until)
 }
 
 /// Whether the rule of a delegation asks for an approval of a token.

@@ -162,7 +162,7 @@ fn refuse(intake: &Intake<'_>, refusal: &Refusal, body: &HeldBody) -> Response {
 
 fn outcome(kind: ErrorKind) -> RequestOutcome {
     match kind {
-        ErrorKind::TooMany | ErrorKind::PollRate => RequestOutcome::Limited,
+        ErrorKind::TooMany => RequestOutcome::Limited,
         ErrorKind::Unavailable => RequestOutcome::Unavailable,
         ErrorKind::Request
         | ErrorKind::Token
@@ -171,6 +171,7 @@ fn outcome(kind: ErrorKind) -> RequestOutcome {
         | ErrorKind::Details
         | ErrorKind::Interaction
         | ErrorKind::Pending
+        | ErrorKind::PollRate
         | ErrorKind::Deferral
         | ErrorKind::Denied
         | ErrorKind::Grant
