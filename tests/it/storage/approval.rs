@@ -111,11 +111,6 @@ pub(super) async fn changes_past_the_servers_are_not_followed(database: &TestDat
             "UPDATE approvals SET state = 'granted', version = version + 100 WHERE id = 'a'",
             "UPDATE approvals SET state = 'pending', version = version - 100 WHERE id = 'a'",
         ),
-        (
-            "a removed row",
-            "DELETE FROM approvals WHERE id = 'a'",
-            "INSERT INTO approvals SELECT * FROM kept WHERE id = 'a'",
-        ),
     ] {
         database.execute(alter).await;
         // The table changes by a server too, so that it is read.
@@ -124,6 +119,13 @@ pub(super) async fn changes_past_the_servers_are_not_followed(database: &TestDat
         database.execute(restore).await;
         assert!(store.approvals_after(&before).await.unwrap().is_some(), "{label}, taken back");
     }
+    // A row that is held stays as servers wrote it.
+    database.execute("DELETE FROM approvals WHERE id = 'a'").await;
+    assert_eq!(store.approvals_after(&before).await.unwrap().unwrap().purged, [""; 0]);
+    database.execute("INSERT INTO approvals SELECT * FROM kept WHERE id = 'a'").await;
+    request(&*store, &approval("removed")).await;
+    database.execute("DELETE FROM approvals WHERE id = 'removed'").await;
+    assert!(store.approvals_after(&before).await.unwrap().is_none(), "a change is gone");
     // A withdrawal that is undone, under the code that the row had before.
     change(&*store, "b", ApprovalState::Withdrawn).await;
     database.execute("DELETE FROM approvals WHERE id = 'b'").await;
