@@ -123,13 +123,18 @@ pub(super) async fn changes_past_the_servers_are_not_followed(database: &TestDat
     database.execute("DELETE FROM approvals WHERE id = 'a'").await;
     assert_eq!(store.approvals_after(&before).await.unwrap().unwrap().purged, [""; 0]);
     database.execute("INSERT INTO approvals SELECT * FROM kept WHERE id = 'a'").await;
-    request(&*store, &approval("removed")).await;
-    database.execute("DELETE FROM approvals WHERE id = 'removed'").await;
-    assert!(store.approvals_after(&before).await.unwrap().is_none(), "a change is gone");
     // A withdrawal that is undone, under the code that the row had before.
     change(&*store, "b", ApprovalState::Withdrawn).await;
+    database.execute("CREATE TABLE withdrawn AS SELECT * FROM approvals WHERE id = 'b'").await;
     database.execute("DELETE FROM approvals WHERE id = 'b'").await;
     database.execute("INSERT INTO approvals SELECT * FROM kept WHERE id = 'b'").await;
+    assert!(store.approvals_after(&before).await.unwrap().is_none());
+    database.execute("DELETE FROM approvals WHERE id = 'b'").await;
+    database.execute("INSERT INTO approvals SELECT * FROM withdrawn").await;
+    assert!(store.approvals_after(&before).await.unwrap().is_some(), "taken back");
+    // A change that is removed.
+    request(&*store, &approval("removed")).await;
+    database.execute("DELETE FROM approvals WHERE id = 'removed'").await;
     assert!(store.approvals_after(&before).await.unwrap().is_none());
 }
 
