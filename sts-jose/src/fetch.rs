@@ -137,6 +137,14 @@ impl Sender {
         discover(&self.0.current().await?, &url, issuer, Bearer::No, Ok).await
     }
 
+    /// Returns a sender that trusts the system's authorities, and uses the proxies of `egress`.
+    ///
+    /// # Errors
+    /// See [`HttpClientError`].
+    pub fn via(egress: &Egress) -> Result<Self, HttpClientError> {
+        http_client_via(egress, None).map(|client| Self(client.into()))
+    }
+
     /// Sends a request and returns the answer, regardless of its status.
     ///
     /// # Errors

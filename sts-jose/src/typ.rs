@@ -23,6 +23,9 @@ pub enum Typ {
     AgentAnswer,
     /// A DPoP proof (RFC 9449 §4.2).
     DpopProof,
+    /// A Security Event Token (RFC 8417 §2.3), which tells a receiver of something. No slot accepts
+    /// it.
+    SecurityEvent,
 }
 
 impl Typ {
@@ -42,6 +45,7 @@ impl Typ {
             Self::AgentRequest => "agent-request+jwt",
             Self::AgentAnswer => "agent-answer+jwt",
             Self::DpopProof => "dpop+jwt",
+            Self::SecurityEvent => "secevent+jwt",
         }
     }
 }

@@ -21,6 +21,8 @@ pub enum ErrorKind {
     Interaction,
     /// A person has not decided yet.
     Pending,
+    /// The deferral code is polled faster than the interval allows (RFC 8628 §3.5).
+    PollRate,
     /// The deferral code cannot be redeemed.
     Deferral,
     /// The person who decides has denied the token.
@@ -63,7 +65,7 @@ impl ErrorKind {
             Self::Client => ErrorCode::InvalidClient,
             Self::Proof => ErrorCode::InvalidDpopProof,
             Self::ProofNonce => ErrorCode::UseDpopNonce,
-            Self::TooMany => ErrorCode::SlowDown,
+            Self::TooMany | Self::PollRate => ErrorCode::SlowDown,
             Self::Unavailable => ErrorCode::TemporarilyUnavailable,
         }
     }

@@ -1,7 +1,7 @@
 //! A security token service for chains of AI agents (RFC 8693).
 //!
 //! The layers, from the top: `cli`, `server`, `http`, `admin`, `exchange`, `service`, then
-//! `client_auth`, `verify` and `mint`, then `policy`, `keys` and `rate_limits`, then `approval`, then
+//! `client_auth`, `verify`, `mint` and `notices`, then `policy`, `keys` and `rate_limits`, then `approval`, then
 //! `record`, then `registry`, then `config` and `storage`. Imports go down, never up; ARCHITECTURE.md shows the
 //! map.
 
@@ -20,6 +20,7 @@ pub mod http;
 pub mod keys;
 pub mod mint;
 mod misleading;
+pub mod notices;
 pub mod policy;
 mod postgres_url;
 pub mod rate_limits;

@@ -17,6 +17,14 @@ use crate::telemetry::Stopwatch;
 /// The number of counts between two clean-ups of the remembered keys.
 const CLEAN_EVERY: usize = 10_000;
 
+/// The time between two polls with a deferral code.
+pub const POLL_INTERVAL: Duration = Duration::from_secs(5);
+/// The polls with one code in a minute. They may come at once: a client that retries is not slowed
+/// down.
+const POLLS_PER_MINUTE: NonZeroU32 = NonZeroU32::MIN.saturating_add(11);
+/// The bits of the hash of a deferral code that its polls are counted by.
+const POLL_BITS: u64 = 0xF_FFFF;
+
 /// The limits on requests and on failed attempts.
 #[derive(Debug)]
 pub struct RateLimits {
@@ -29,6 +37,8 @@ pub struct RateLimits {
     /// Keyed by a few bits of the hash of the claimed id. Made-up ids are counted like real ones
     /// and cost no memory.
     failed_ids: Rate<u16>,
+    /// Keyed by a few bits of the hash of the deferral code, so that polls cost bounded memory.
+    polls: Rate<u64>,
 }
 
 /// A limit that was exceeded.
@@ -49,6 +59,9 @@ pub enum RateLimit {
     /// The approvals that were requested for one user.
     #[error("too many approvals were requested for the user")]
     ApprovalRequests,
+    /// The approvals of all users that wait for a decision.
+    #[error("too many approvals wait for a decision")]
+    PendingApprovals,
 }
 
 /// A request exceeds a limit.
@@ -72,6 +85,7 @@ impl RateLimits {
             failed_sources: Rate::per_minute(failed),
             turns: Rate::one_a_second(),
             failed_ids: Rate::per_minute(failed),
+            polls: Rate::per_minute(POLLS_PER_MINUTE),
         }
     }
 
@@ -91,6 +105,12 @@ impl RateLimits {
     pub fn admit_client(&self, client_id: &str) -> Result<(), RateLimited> {
         let wait = self.clients.as_ref().and_then(|rate| rate.count(&client_id.to_owned()));
         RateLimit::ClientRequests.unless_none(wait)
+    }
+
+    /// Counts a poll with a deferral code. Returns the time to wait if the code is polled faster than
+    /// [`POLL_INTERVAL`] allows.
+    pub fn counts_poll(&self, code: &str) -> Option<Duration> {
+        self.polls.count(&(hashed(code) & POLL_BITS))
     }
 
     /// Checks that the credentials of `source` may be verified now.
@@ -126,12 +146,14 @@ impl RateLimits {
 }
 
 fn bucket(id: &str) -> u16 {
-    let [low, high, ..] = {
-        let mut hasher = DefaultHasher::new();
-        id.hash(&mut hasher);
-        hasher.finish().to_le_bytes()
-    };
+    let [low, high, ..] = hashed(id).to_le_bytes();
     u16::from_le_bytes([low, high])
+}
+
+fn hashed(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
 }
 
 impl RateLimit {
@@ -148,6 +170,7 @@ impl RateLimit {
             Self::ClientRequests => "client_rate",
             Self::ClientRefusals => "too_many_refusals",
             Self::ApprovalRequests => "too_many_approvals",
+            Self::PendingApprovals => "too_many_pending_approvals",
         }
     }
 }

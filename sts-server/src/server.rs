@@ -19,6 +19,7 @@ use crate::admin::{Access, AccessError, Administration, By};
 use crate::config::{Config, Database, PasswordError, Synchronous};
 use crate::http::{self, AdminApi, Agents, App, Endpoints, Listener, ListenerLimits, Tls, TlsError};
 use crate::keys::{KeyAccess, KeyLifeError, MasterKey, SealError};
+use crate::notices::{Notices, NoticesError};
 use crate::record::RetentionError;
 use crate::registry::{ApplyError, RegistryFile};
 use crate::service::{Parts, SnapshotError, Sts};
@@ -89,6 +90,9 @@ pub enum StartError {
     /// Traces cannot be exported as configured.
     #[error("traces cannot be sent")]
     Traces(#[from] TracesError),
+    /// Notices of approvals cannot be sent as configured.
+    #[error("approvals cannot be notified")]
+    Notices(#[from] NoticesError),
     /// The server cannot listen on an address.
     #[error("{option}: cannot listen on {address}")]
     Listen {
@@ -118,6 +122,7 @@ impl StartError {
             | Self::Tls(_)
             | Self::Admin(_)
             | Self::Traces(_)
+            | Self::Notices(_)
             | Self::Listen { .. } => false,
         }
     }
@@ -251,7 +256,10 @@ impl Server {
             let applied = apply_registry(&administration, path).await;
             applied.map_err(|source| StartError::Registry { path: path.clone(), source })?;
         }
-        let sts = Arc::new(Sts::start(config, foundation.parts()).await?);
+        let sts = Sts::start(config, foundation.parts()).await?;
+        let notify_url = config.approvals.notify_url.as_ref();
+        let notices = Notices::start(notify_url, &config.egress.proxies, sts.metrics())?;
+        let sts = Arc::new(sts.notifying(notices));
         let endpoint = config.telemetry.otlp_endpoint.as_ref();
         let traces = Traces::start(endpoint, &foundation.surroundings.entropy, sts.metrics())?;
         sts.snapshot().trusted.refresh().await;

@@ -18,7 +18,7 @@ use sts_server::telemetry::METRICS;
 const GENERATE: &str = "STS_TESTS_GENERATE";
 
 /// The kinds of error, to look up by name.
-const KINDS: [ErrorKind; 18] = [
+const KINDS: [ErrorKind; 19] = [
     ErrorKind::Request,
     ErrorKind::Token,
     ErrorKind::Target,
@@ -26,6 +26,7 @@ const KINDS: [ErrorKind; 18] = [
     ErrorKind::Details,
     ErrorKind::Interaction,
     ErrorKind::Pending,
+    ErrorKind::PollRate,
     ErrorKind::Deferral,
     ErrorKind::Denied,
     ErrorKind::Grant,
@@ -216,6 +217,7 @@ fn reasons() -> Vec<String> {
         (RateLimit::SourceRequests, "before all"),
         (RateLimit::ClientRefusals, "any"),
         (RateLimit::ApprovalRequests, "policy"),
+        (RateLimit::PendingApprovals, "policy"),
     ] {
         found.push(line(limit.reason(), step, ErrorKind::TooMany));
     }
@@ -292,7 +294,7 @@ fn refusal_step(variant: &str) -> &'static str {
         "Unconfirmed" => "any",
         "ActorToken" | "ActorTokenMismatch" => "actor and chain",
         "Outdated" => "record",
-        "DeferralCode" => "request",
+        "DeferralCode" | "PolledTooFast" => "request",
         "ApprovalRequired" | "Deferred" | "StillPending" | "Unsealed" => "policy",
         "NotTheClients" | "Revoke" => "revocation",
         "Snapshot" => "introspection",

@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use sts_server::storage::{
-    ApprovalConditions, ApprovalRequested, ApprovalRow, AuditCheckpoint, AuditFilter, AuditHead, AuditKeyRow,
-    AuditPage, AuditRow, Changed, DatabaseState, EntryChange, EntryRow, Fresh, KeyChanges, KeyRow, OneTimeValue,
-    RecordRows, RevocationKind, RevocationRow, RowCodes, StorageError, Store, Stored, StoredAuditRow, TableFault,
-    TokenReference, TokenRow, Version, Versions,
+    ApprovalChange, ApprovalChanges, ApprovalConditions, ApprovalRequested, ApprovalRow, AuditCheckpoint, AuditFilter,
+    AuditHead, AuditKeyRow, AuditPage, AuditRow, Changed, DatabaseState, EntryChange, EntryRow, Fresh, HeldApprovals,
+    KeyChanges, KeyRow, OneTimeValue, RecordRows, RevocationKind, RevocationRow, RowCodes, StorageError, Store, Stored,
+    StoredAuditRow, TableFault, TokenReference, TokenRow, Version, Versions,
 };
 use tokio::sync::watch;
 
@@ -28,6 +29,8 @@ pub enum StoreFault {
     OldVersions(DatabaseState),
     /// It does not read its approvals.
     Approvals,
+    /// It reads changes of its approvals, and never all of them.
+    WholeApprovals,
     /// It does not read the signing keys.
     Keys,
     /// It does not read the entries of the registry.
@@ -199,7 +202,20 @@ impl Store for FaultyStore {
     }
 
     async fn approvals(&self) -> Result<Stored<ApprovalRow>, StorageError> {
-        self.unless(&[StoreFault::Approvals])?.approvals().await
+        self.unless(&[StoreFault::Approvals, StoreFault::WholeApprovals])?.approvals().await
+    }
+
+    async fn approvals_after(&self, held: &HeldApprovals) -> Result<Option<ApprovalChanges>, StorageError> {
+        self.unless(&[StoreFault::Approvals])?.approvals_after(held).await
+    }
+
+    async fn expired_approvals(&self, now: Timestamp) -> Result<Vec<ApprovalRow>, StorageError> {
+        self.unless(&[StoreFault::Approvals])?.expired_approvals(now).await
+    }
+
+    async fn close_approvals(&self, changes: &[ApprovalChange]) -> Result<u64, StorageError> {
+        self.moves().await;
+        self.unless(&[StoreFault::Record])?.close_approvals(changes).await
     }
 
     async fn request_approval(

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context as _;
+use jiff::Timestamp;
 use serde_json::Value;
 use sts_protocol::{AuthorizationDetail, Scope};
 use sts_server::keys::{self, MasterKey};
@@ -18,6 +19,10 @@ const SHOWN: usize = 5;
 #[derive(Debug)]
 pub struct Issued {
     events: BTreeMap<String, Event>,
+    /// The place of each token in the log.
+    places: BTreeMap<String, i64>,
+    /// The decisions on each approval, with their places in the log.
+    decisions: BTreeMap<String, Vec<(i64, Event)>>,
 }
 
 impl Issued {
@@ -45,7 +50,7 @@ impl Issued {
     }
 }
 
-/// Checks I1 to I6 and I9 over all tokens of the audit log, and the log itself. `issuer` is that of the servers. Scopes and roles are
+/// Checks I1 to I6, I9 and I10 over all tokens of the audit log, and the log itself. `issuer` is that of the servers. Scopes and roles are
 /// compared with the delegations that the database holds now; of a delegation that it does not hold any more, they are not.
 ///
 /// # Errors
@@ -70,23 +75,34 @@ pub async fn check_invariants(store: &dyn Store, master: &MasterKey, issuer: &st
 }
 
 async fn issued(store: &dyn Store, breaches: &mut Vec<String>) -> anyhow::Result<Issued> {
-    let mut events = BTreeMap::new();
+    let mut issued = Issued { events: BTreeMap::new(), places: BTreeMap::new(), decisions: BTreeMap::new() };
     let mut filter = AuditFilter::default();
     loop {
         let rows = store.audit(&filter, PAGE).await?.rows;
-        let Some(last) = rows.last() else { return Ok(Issued { events }) };
+        let Some(last) = rows.last() else { return Ok(issued) };
         filter.after_id = Some(last.id);
         for row in &rows {
             let event: Event = serde_json::from_str(&row.row.body)?;
+            if is_decision(event.event) {
+                let approval = event.approval.clone().context("a decision on no approval")?;
+                issued.decisions.entry(approval).or_default().push((row.id, event));
+                continue;
+            }
             if event.event != EventKind::TokenIssued {
                 continue;
             }
             let jti = event.jti.clone().context("an issued token without jti")?;
-            if events.insert(jti.clone(), event).is_some() {
+            issued.places.insert(jti.clone(), row.id);
+            if issued.events.insert(jti.clone(), event).is_some() {
                 breaches.push(format!("{jti}: issued twice"));
             }
         }
     }
+}
+
+/// Whether an event is a decision on an approval.
+fn is_decision(kind: EventKind) -> bool {
+    [EventKind::ApprovalGranted, EventKind::ApprovalDenied, EventKind::ApprovalWithdrawn].contains(&kind)
 }
 
 /// The entries of a kind, as they are stored.
@@ -141,6 +157,7 @@ impl Check<'_> {
         must(!child.parent_bound || child.cnf.is_some() || may_end(), "I9: a bearer token of a bound parent");
         must(self.is_entitled(parent), "I2: scope or roles are beyond what it is entitled to");
         must(self.is_within(parent), "I2: authorization details are beyond what it is entitled to");
+        must(self.is_approved(), "I10: no standing approval covers it");
         let Some(parent) = parent else { return breaches };
         must(parent.exp == child.parent_exp, "I3: its parent's end is another");
         must(child.parent_bound == parent.cnf.is_some(), "I9: its parent's binding is another");
@@ -180,6 +197,35 @@ impl Check<'_> {
         })
     }
 
+    /// Whether the token needs no approval, or was issued after the grant of exactly what it holds, while the grant was remembered,
+    /// and before it was withdrawn.
+    fn is_approved(&self) -> bool {
+        let Self { child, issued, .. } = self;
+        let Some(approval) = &child.approval else {
+            let rules = self.delegations.iter().filter(|delegation| self.covers(delegation)).map(|it| &it["approval"]);
+            return !rules.into_iter().any(|rule| needs_approval(rule, child));
+        };
+        let at = child.jti.as_ref().and_then(|jti| issued.places.get(jti)).copied().unwrap_or(i64::MIN);
+        let decisions = issued.decisions.get(approval).map_or(&[][..], Vec::as_slice);
+        let before = |kind: EventKind| decisions.iter().find(|(place, event)| event.event == kind && *place < at);
+        let is_closed =
+            [EventKind::ApprovalDenied, EventKind::ApprovalWithdrawn].into_iter().any(|kind| before(kind).is_some());
+        let same = |event: &Event| {
+            let bound = |event: &Event| {
+                let (user, scope) = ((event.subject_issuer.clone(), event.sub.clone()), words(event.scope.as_ref()));
+                (user, event.tenant_id.clone(), event.actors.clone(), event.target.clone(), scope)
+            };
+            let details = |event: &Event| {
+                let mut details = details(&event.authorization_details);
+                details.sort_by_key(Value::to_string);
+                details
+            };
+            bound(event) == bound(child) && details(event) == details(child)
+        };
+        !is_closed
+            && before(EventKind::ApprovalGranted).is_some_and(|(_, granted)| same(granted) && lasts(granted, child))
+    }
+
     fn covers(&self, delegation: &Value) -> bool {
         let text = |name: &str| delegation[name].as_str().unwrap_or_default();
         let tenants = strings(&delegation["tenants"]);
@@ -189,6 +235,21 @@ impl Check<'_> {
             && (tenants.contains("*") || tenant.is_some_and(|tenant| tenants.contains(&tenant)))
             && issuers.is_none_or(|some| self.child.subject_issuer.as_ref().is_some_and(|issuer| some.contains(issuer)))
     }
+}
+
+/// Whether a grant was still remembered when the token was issued.
+fn lasts(granted: &Event, token: &Event) -> bool {
+    let until = granted.detail.as_deref().and_then(|detail| detail.split("remembered until ").nth(1)?.parse().ok());
+    until.is_some_and(|until: Timestamp| token.at < until)
+}
+
+/// Whether the rule of a delegation asks for an approval of a token.
+fn needs_approval(rule: &Value, token: &Event) -> bool {
+    let actions = strings(&rule["actions"]);
+    let permits =
+        |detail: &Value| detail.get("actions").is_none_or(|permitted| !strings(permitted).is_disjoint(&actions));
+    !strings(&rule["scopes"]).is_disjoint(&words(token.scope.as_ref()))
+        || (!actions.is_empty() && details(&token.authorization_details).iter().any(permits))
 }
 
 /// What a delegation lets a holder of `held` have; of what is not known, all.

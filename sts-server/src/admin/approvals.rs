@@ -1,12 +1,13 @@
 //! Approvals: list, show, decide, expire.
 
+use jiff::Timestamp;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::{Administration, By, Denied, FieldFault};
 use crate::approval::{Approval, ApprovalAct, Approvals, DecidedBy, SeenApproval, UndecidableError};
 use crate::record::EventKind;
-use crate::storage::StorageError;
+use crate::storage::{ApprovalChange, StorageError};
 
 /// The name of a party that decides by a command.
 const COMMAND: &str = "a command";
@@ -67,19 +68,29 @@ impl Administration {
     ///
     /// # Errors
     /// [`StorageError`].
-    pub async fn expire_approvals(&self) -> Result<usize, StorageError> {
-        let (approvals, now) = (self.read_approvals().await?, self.now());
-        let due = approvals.iter().filter_map(|approval| Some((approval, approval.expired(now)?)));
-        let mut expired = 0;
-        for (approval, after) in due {
-            let audit = self.audit_row(EventKind::ApprovalExpired, &By::default(), |event| {
-                approval.content().describe(&after.id, event, self.issuer());
-                event.detail = Some(approval.history(&after, now));
-            });
-            // Another server may have been faster.
-            expired += usize::from(self.store.change_approval(approval.row(), &after, &[audit]).await?);
+    pub async fn expire_approvals(&self) -> Result<u64, StorageError> {
+        let now = self.now();
+        let mut closed = 0;
+        loop {
+            let due = self.store.expired_approvals(now).await?;
+            let due = due.iter().filter_map(Approval::read);
+            let changes: Vec<ApprovalChange> = due.filter_map(|approval| self.closing(&approval, now)).collect();
+            // None is closed if another server was faster.
+            let of_these = self.store.close_approvals(&changes).await?;
+            closed += of_these;
+            if of_these == 0 {
+                return Ok(closed);
+            }
         }
-        Ok(expired)
+    }
+
+    fn closing(&self, approval: &Approval, now: Timestamp) -> Option<ApprovalChange> {
+        let after = approval.expired(now)?;
+        let audit = self.audit_row(EventKind::ApprovalExpired, &By::default(), |event| {
+            approval.content().describe(&after.id, event, self.issuer());
+            event.detail = Some(approval.history(&after, now));
+        });
+        Some(ApprovalChange { before: approval.row().clone(), after, audit })
     }
 
     async fn read_approvals(&self) -> Result<Approvals, StorageError> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::ApprovalContent;
-use crate::storage::{ApprovalRow, ApprovalState, Stored, TableFault, Version};
+use crate::storage::{ApprovalChanges, ApprovalRow, ApprovalState, HeldApprovals, Stored, TableFault, Version};
 
 /// An approval with its content.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,10 +15,12 @@ pub struct Approval {
     pub(super) content: ApprovalContent,
 }
 
-/// The approvals that the database holds. A newer state shares nothing with the previous one.
+/// The approvals that the database holds.
 #[derive(Debug, Clone, Default)]
 pub struct Approvals {
     version: Version,
+    /// The start of the next read, if it can read the changes alone.
+    held: Option<HeldApprovals>,
     by_id: HashMap<String, Arc<Approval>>,
     by_key: HashMap<String, Vec<Arc<Approval>>>,
 }
@@ -72,7 +74,7 @@ impl Approvals {
     /// outside the servers, no row is.
     #[must_use]
     pub fn of(stored: &Stored<ApprovalRow>) -> (Self, Vec<TableFault>) {
-        let mut approvals = Self { version: stored.version, ..Self::default() };
+        let mut approvals = Self { version: stored.version, held: HeldApprovals::of(stored), ..Self::default() };
         let mut faults = stored.faults.clone();
         let vouched = stored.rows.iter().filter(|coded| coded.is_vouched && stored.is_whole);
         for coded in vouched {
@@ -85,7 +87,39 @@ impl Approvals {
                 }),
             }
         }
+        if !faults.is_empty() {
+            approvals.held = None;
+        }
         (approvals, faults)
+    }
+
+    /// Returns the state after these changes. Returns `None` if one of them cannot be read.
+    #[must_use]
+    pub fn after(&self, changes: ApprovalChanges) -> Option<Self> {
+        let ApprovalChanges { held, rows, purged } = changes;
+        let mut approvals = Self { version: held.version(), held: Some(held), ..self.clone() };
+        purged.iter().for_each(|id| approvals.remove(id));
+        for row in rows {
+            approvals.remove(&row.id);
+            approvals.add(Approval::read(&row)?);
+        }
+        Some(approvals)
+    }
+
+    /// Returns the start of the next read, if it can read the changes alone.
+    #[must_use]
+    pub fn held(&self) -> Option<&HeldApprovals> {
+        self.held.as_ref()
+    }
+
+    fn remove(&mut self, id: &str) {
+        let Some(removed) = self.by_id.remove(id) else { return };
+        if let Some(of_key) = self.by_key.get_mut(&removed.row.digest) {
+            of_key.retain(|approval| approval.row.id != id);
+            if of_key.is_empty() {
+                self.by_key.remove(&removed.row.digest);
+            }
+        }
     }
 
     fn add(&mut self, approval: Approval) {

@@ -80,6 +80,8 @@ pub struct Config {
     pub egress: EgressOptions,
     /// Operators of the admin API.
     pub admin: Admin,
+    /// Approvals of persons.
+    pub approvals: ApprovalOptions,
     /// The format of the logs.
     pub log: Log,
     /// Export of traces.
@@ -335,6 +337,14 @@ pub struct EgressOptions {
     /// The proxies in effect, from the options and the environment.
     #[serde(skip)]
     pub proxies: Egress,
+}
+
+/// Approvals of persons.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApprovalOptions {
+    /// The receiver of a notice when an approval waits. Default none.
+    pub notify_url: Option<Url>,
 }
 
 /// The output of logs.

@@ -1,14 +1,15 @@
 //! The table of all options, which the file, the environment and the flags share. A test compares
 //! `docs/configuration.md` with it.
 
-use std::net::SocketAddr;
 use std::sync::LazyLock;
 
 use super::address::check_issuer;
 use super::database_url::check_database_url;
 use super::operator_options::OPERATORS;
 use super::option::ConfigOption;
-use super::values::{bytes, bytes_up_to, delay, network, proxy, retention, timeout, ttl_up_to, word};
+use super::values::{
+    address, bytes, bytes_up_to, check_url, delay, network, proxy, retention, timeout, ttl_up_to, word,
+};
 use super::{
     ClientCertificateHeader, ClientCertificates, DpopNonce, ForwardedHeader, Limits, MAX_CHAIN_DEPTH, MAX_MAX_TTL,
     Synchronous,
@@ -17,9 +18,7 @@ use crate::document::{Shape, reads};
 use crate::telemetry::{LogFormat, check_otlp_endpoint};
 use crate::ttl::Ttl;
 
-const ADDRESS: Shape = Shape::Text(|text| {
-    word::<SocketAddr>(text, "an IP address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\"")
-});
+const ADDRESS: Shape = Shape::Text(address);
 const TIMEOUT: Shape = Shape::Text(timeout);
 
 /// All options, in the order of the reference configuration.
@@ -353,7 +352,7 @@ const SERVICE: &[ConfigOption] = &[
         shape: Shape::SecretText(|text| proxy(text).map(drop)),
         default: None,
         form: "an http(s) URL such as http://proxy.example:3128, or an empty text for none",
-        doc: "The proxy for fetching key sets, instead of HTTPS_PROXY and HTTP_PROXY of the environment. It may hold user and password. The loopback interface is always reached directly.",
+        doc: "The proxy for fetching key sets and for notices of approvals, instead of HTTPS_PROXY and HTTP_PROXY of the environment. It may hold user and password. The loopback interface is always reached directly.",
     },
     ConfigOption {
         table: Some("egress"),
@@ -374,6 +373,14 @@ const OBSERVATION: &[ConfigOption] = &[
         default: Some("human"),
         form: "human or json",
         doc: "The format of a log line: text for people, or one JSON object.",
+    },
+    ConfigOption {
+        table: Some("approvals"),
+        key: "notify_url",
+        shape: Shape::Text(check_url),
+        default: None,
+        form: "an https URL; http only for the loopback interface",
+        doc: "The receiver of a notice when an approval waits for a decision; without it no notice is sent.",
     },
     ConfigOption {
         table: Some("telemetry"),

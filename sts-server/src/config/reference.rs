@@ -47,6 +47,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("admin.oidc.admins", "sts-admins"),
     ("admin.oidc.client_id", "sts-console"),
     ("admin.oidc.client_secret_file", "/run/secrets/console_client_secret"),
+    ("approvals.notify_url", "https://portal.example.com/approvals"),
     ("telemetry.otlp_endpoint", "http://127.0.0.1:4318"),
 ];
 

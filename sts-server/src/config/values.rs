@@ -1,7 +1,7 @@
 //! The values of options that the document reader cannot check by itself. For each there is a
 //! check, and where the type of a field is not read by serde, a function for `deserialize_with`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -21,6 +21,10 @@ const MAX_TIMEOUT: Ttl = Ttl::from_minutes(10);
 /// Checks a text that `T` reads. `wanted` describes the form in the error.
 pub(super) fn word<T: DeserializeOwned>(text: &str, wanted: &str) -> Result<(), String> {
     reads::<T>(text).ok().ok_or_else(|| format!("must be {wanted}"))
+}
+
+pub(super) fn address(text: &str) -> Result<(), String> {
+    word::<SocketAddr>(text, "an IP address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\"")
 }
 
 pub(super) fn not_empty(text: &str) -> Result<(), String> {

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::commit::{refuse, spend};
 use super::{AwaitedApproval, Call, Refusal, deferral};
-use crate::approval::{ApprovalContent, QUOTA, QUOTA_PERIOD};
+use crate::approval::{ApprovalContent, MOST_PENDING, QUOTA, QUOTA_PERIOD};
 use crate::client_auth::AuthenticatedAgent;
 use crate::mint;
 use crate::policy::RequiredApproval;
@@ -36,12 +36,16 @@ pub(super) async fn request_approval(
     let RequiredApproval { content, pending, wait, .. } = required;
     let by = content.by;
     let parent_exp = event.parent_exp.and_then(|exp| Timestamp::from_second(exp).ok());
+    let kept = match deferral::kept(call, client) {
+        Ok(kept) => kept,
+        Err(refusal) => return Ok(Some(refuse(view, call, refusal, event, single_use).await)),
+    };
     let waiting = |row: &ApprovalRow| {
-        if deferral::is_wanted(call) {
+        if let Some(kept) = &kept {
             let expires_at = parent_exp.map_or(row.expires_at, |exp| exp.min(row.expires_at));
-            return Ok(Refusal::Deferred(deferral::defer(view, call, client, (&row.id, expires_at))?));
+            return Ok(Refusal::Deferred(deferral::defer(view, call, client, kept, (&row.id, expires_at))?));
         }
-        let (id, uri) = (row.id.clone(), format!("{}{APPROVALS_PATH}/{}", view.sts.issuer(), row.id));
+        let (id, uri) = (row.id.clone(), interaction_uri(view, row));
         Ok::<_, Refusal>(Refusal::ApprovalRequired(AwaitedApproval { id, uri, by }))
     };
     if let Some(approval) = pending {
@@ -59,17 +63,25 @@ pub(super) async fn request_approval(
     event.approval = Some(row.id.clone());
     match add(view, &row, &event).await? {
         ApprovalRequested::Added => {
+            view.sts.notices.waiting(&view.snapshot.ring, view.sts.issuer(), &row, &interaction_uri(view, &row));
             view.sts.refresh().await?;
             Ok(Some(waiting(&row)?))
         }
         ApprovalRequested::Outdated => Ok(None),
-        ApprovalRequested::TooMany => {
-            let limited = RateLimited { limit: RateLimit::ApprovalRequests, retry_after: QUOTA_RETRY };
-            let refusal = Refusal::Limited(limited);
-            let event = Event { event: EventKind::TokenRefused, approval: None, ..event };
-            Ok(Some(refuse(view, call, refusal, event, Vec::new()).await))
-        }
+        ApprovalRequested::TooMany => Ok(Some(limited(view, call, event, RateLimit::ApprovalRequests).await)),
+        ApprovalRequested::Full => Ok(Some(limited(view, call, event, RateLimit::PendingApprovals).await)),
     }
+}
+
+/// Returns the page where a person decides.
+fn interaction_uri(view: &View<'_>, row: &ApprovalRow) -> String {
+    format!("{}{APPROVALS_PATH}/{}", view.sts.issuer(), row.id)
+}
+
+/// Records the refusal of a request that exceeds a limit of approvals.
+async fn limited(view: &View<'_>, call: &Call<'_>, event: Event, limit: RateLimit) -> Refusal {
+    let event = Event { event: EventKind::TokenRefused, approval: None, ..event };
+    refuse(view, call, RateLimited { limit, retry_after: QUOTA_RETRY }.into(), event, Vec::new()).await
 }
 
 /// Commits in a task of its own, so that a disconnect or a deadline does not cancel the commit.
@@ -77,7 +89,12 @@ async fn add(view: &View<'_>, row: &ApprovalRow, event: &Event) -> Result<Approv
     let sts = view.sts;
     let audit = AuditWriter::seal_alone(sts.master.audit(), &*sts.entropy, event);
     let since = view.now.checked_sub(QUOTA_PERIOD).unwrap_or(view.now);
-    let conditions = ApprovalConditions { known: view.snapshot.versions().revocations, since, most: QUOTA };
+    let conditions = ApprovalConditions {
+        known: view.snapshot.versions().revocations,
+        since,
+        most_of_user: QUOTA,
+        most_pending: MOST_PENDING,
+    };
     let (store, row) = (Arc::clone(&sts.store), row.clone());
     let added = tokio::spawn(async move { store.request_approval(&row, conditions, &[audit]).await });
     let added = added.await.or(Err(RecordError::Ended))?;

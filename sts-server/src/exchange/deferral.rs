@@ -16,14 +16,16 @@ use sts_protocol::{Confirmation, Form, parameter};
 use super::{Call, DeferredAnswer, Refusal, RequestError};
 use crate::client_auth::{AuthenticatedAgent, Method};
 use crate::mint;
+use crate::rate_limits::POLL_INTERVAL;
 use crate::record::{SingleUse, SingleUseKind};
 use crate::service::View;
 use crate::storage::{OneTimeValue, forget_at};
 
 /// The value of `completion_mode` that asks for a deferred answer.
 const DEFERRED: &str = "deferred";
-/// The time between two polls, in seconds.
-const INTERVAL_SECONDS: i64 = 5;
+/// The maximum length of the parameters that a code holds, in bytes. A poll has room for the code,
+/// in base64url, and for credentials.
+const MAX_KEPT_BYTES: usize = 32 * 1024;
 /// The parameters that a code holds. Credentials are sent with each poll.
 const KEPT: [&str; 7] = [
     parameter::SUBJECT_TOKEN,
@@ -55,7 +57,7 @@ struct Sealed {
     /// Makes each code another one.
     name: String,
     client_id: String,
-    /// The keys that the client has proven at the request.
+    /// The keys that the client has proven at the request: of its DPoP proof and of its certificate.
     cnf: Confirmation,
     /// The parameters, as a form.
     form: String,
@@ -65,25 +67,20 @@ struct Sealed {
     expires_at: i64,
 }
 
-/// Returns true if the client waits for a deferred answer.
-pub(super) fn is_wanted(call: &Call<'_>) -> bool {
-    let form = Form::parse(call.body).ok();
-    let modes = form.as_ref().and_then(|form| form.get(parameter::COMPLETION_MODE)).unwrap_or_default();
-    modes.split_ascii_whitespace().any(|mode| mode == DEFERRED)
-}
+/// The parameters of a request that waits for a deferred answer, as a form.
+pub(super) struct KeptRequest(String);
 
-/// Returns the deferred answer of a request that waits for an approval. Its code expires at this
-/// time.
+/// Returns the parameters that the code of a request holds. Returns `None` if the client does not
+/// wait for a deferred answer.
 ///
 /// # Errors
-/// [`Refusal::Form`], or [`Refusal::Unsealed`] if the code cannot be made.
-pub(super) fn defer(
-    view: &View<'_>,
-    call: &Call<'_>,
-    client: &AuthenticatedAgent,
-    (approval, expires_at): (&str, Timestamp),
-) -> Result<DeferredAnswer, Refusal> {
+/// [`Refusal::Form`], or [`Refusal::Request`] if they are too long for a code.
+pub(super) fn kept(call: &Call<'_>, client: &AuthenticatedAgent) -> Result<Option<KeptRequest>, Refusal> {
     let form = Form::parse(call.body)?;
+    let modes = form.get(parameter::COMPLETION_MODE).unwrap_or_default();
+    if !modes.split_ascii_whitespace().any(|mode| mode == DEFERRED) {
+        return Ok(None);
+    }
     let is_credential = client.method() == Method::WorkloadActorToken;
     let names = KEPT.iter().chain(KEPT_OF_ACTOR.iter().filter(|_| !is_credential));
     let mut kept = url::form_urlencoded::Serializer::new(String::new());
@@ -92,12 +89,31 @@ pub(super) fn defer(
             kept.append_pair(name, value);
         }
     }
+    let kept = kept.finish();
+    if kept.len() > MAX_KEPT_BYTES {
+        return Err(RequestError::TooLongToDefer.into());
+    }
+    Ok(Some(KeptRequest(kept)))
+}
+
+/// Returns the deferred answer of a request that waits for an approval. Its code expires at this
+/// time.
+///
+/// # Errors
+/// [`Refusal::Unsealed`] if the code cannot be made.
+pub(super) fn defer(
+    view: &View<'_>,
+    call: &Call<'_>,
+    client: &AuthenticatedAgent,
+    KeptRequest(form): &KeptRequest,
+    (approval, expires_at): (&str, Timestamp),
+) -> Result<DeferredAnswer, Refusal> {
     let tenant = call.headers.get(parameter::X_TENANT_ID).and_then(|tenant| tenant.to_str().ok());
     let sealed = Sealed {
         name: mint::name(view.now, &*view.sts.entropy),
         client_id: client.agent().id.clone(),
         cnf: client.proven().clone(),
-        form: kept.finish(),
+        form: form.clone(),
         tenant: tenant.map(str::to_owned),
         approval: approval.to_owned(),
         expires_at: expires_at.as_second(),
@@ -105,7 +121,11 @@ pub(super) fn defer(
     let expires_in = sealed.expires_at.saturating_sub(view.now.as_second());
     let plain = serde_json::to_vec(&sealed).or(Err(Refusal::Unsealed))?;
     let code = view.sts.master.seal_deferral(&plain, &*view.sts.entropy).or(Err(Refusal::Unsealed))?;
-    Ok(DeferredAnswer { code: URL_SAFE_NO_PAD.encode(code), expires_in, interval: INTERVAL_SECONDS })
+    Ok(DeferredAnswer {
+        code: URL_SAFE_NO_PAD.encode(code),
+        expires_in,
+        interval: POLL_INTERVAL.as_secs().cast_signed(),
+    })
 }
 
 /// Returns the request that a poll's code stands for. Returns `None` if the request is no poll.
@@ -113,6 +133,7 @@ pub(super) fn defer(
 /// # Errors
 /// [`Refusal::Request`] if the poll is malformed. [`Refusal::DeferralCode`] for a code that is
 /// unknown, expired, of another client, or bound to a key that the client has not proven.
+/// [`Refusal::PolledTooFast`] for polls that come faster than the interval allows.
 pub(super) fn deferred(
     view: &View<'_>,
     form: &Form,
@@ -126,9 +147,15 @@ pub(super) fn deferred(
     }
     let code = form.get(parameter::DEFERRAL_CODE).ok_or(RequestError::Missing(parameter::DEFERRAL_CODE))?;
     let sealed = open(view, code).ok_or(Refusal::DeferralCode)?;
-    let proves = sealed.cnf.jkt.is_none() || sealed.cnf.jkt == client.proven().jkt;
+    let proves = |key: fn(&Confirmation) -> &Option<String>| {
+        key(&sealed.cnf).is_none() || key(&sealed.cnf) == key(client.proven())
+    };
+    let proves = proves(|cnf| &cnf.jkt) && proves(|cnf| &cnf.x5t_s256);
     if sealed.client_id != client.agent().id || sealed.expires_at <= view.now.as_second() || !proves {
         return Err(Refusal::DeferralCode);
+    }
+    if view.sts.rates().counts_poll(code).is_some() {
+        return Err(Refusal::PolledTooFast);
     }
     let body = format!("{}={}&{}", parameter::GRANT_TYPE, parameter::GRANT_TOKEN_EXCHANGE, sealed.form);
     let mut headers = HeaderMap::new();

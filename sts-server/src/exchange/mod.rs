@@ -164,11 +164,11 @@ async fn attempt(sts: &Sts, call: &Call<'_>, spent: &mut Spent) -> Result<Option
             Ok(None)
         }
         // A poll that waits changes nothing, and is no event.
-        Err(Refusal::StillPending) => {
+        Err(refusal @ (Refusal::StillPending | Refusal::PolledTooFast)) => {
             if let Some(client) = client.as_ref().filter(|_| !single_use.is_empty()) {
                 spend(&view, client).await?;
             }
-            Err(Refusal::StillPending)
+            Err(refusal)
         }
         // A refusal before the client is known is counted, not stored.
         Err(refusal) if client.is_none() => Err(refusal),

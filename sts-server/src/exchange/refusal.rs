@@ -61,6 +61,9 @@ pub enum Refusal {
     /// Step 6: a poll, whose request still waits.
     #[error("a person has not decided yet")]
     StillPending,
+    /// Step 3: a code is polled faster than the interval allows.
+    #[error("the deferral code is polled too often")]
+    PolledTooFast,
     /// Step 3: the deferral code of a poll is not acceptable.
     #[error("the deferral code is unknown, expired, of another client, or bound to another key")]
     DeferralCode,
@@ -152,6 +155,7 @@ impl Refusal {
             Self::Policy(error) => error.kind(),
             Self::ApprovalRequired(_) => ErrorKind::Interaction,
             Self::Deferred(_) | Self::StillPending => ErrorKind::Pending,
+            Self::PolledTooFast => ErrorKind::PollRate,
             Self::DeferralCode | Self::Replayed(SingleUseKind::DeferralCode) => ErrorKind::Deferral,
             Self::Mint(error) => error.kind(),
             Self::Replayed(SingleUseKind::ClientAssertion) => ErrorKind::Client,
@@ -179,6 +183,7 @@ impl Refusal {
             Self::Policy(error) => error.reason(),
             Self::ApprovalRequired(_) => "approval_required",
             Self::Deferred(_) | Self::StillPending => "approval_pending",
+            Self::PolledTooFast => "deferral_code_polled_too_often",
             Self::DeferralCode => "deferral_code_invalid",
             Self::Unsealed => "deferral_code_unsealed",
             Self::Mint(error) => error.reason(),
@@ -232,6 +237,7 @@ impl Refusal {
                 | ErrorKind::Details
                 | ErrorKind::Interaction
                 | ErrorKind::Pending
+                | ErrorKind::PollRate
                 | ErrorKind::Deferral
                 | ErrorKind::Denied
                 | ErrorKind::Grant

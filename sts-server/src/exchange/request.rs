@@ -73,6 +73,9 @@ pub enum RequestError {
     /// A known feature is not supported at this endpoint.
     #[error("{0} is not honoured")]
     NotHonoured(&'static str),
+    /// The parameters are too long to be held by a deferral code.
+    #[error("the request is too long to be deferred")]
+    TooLongToDefer,
     /// `X-Tenant-ID` is not exactly one tenant.
     #[error("X-Tenant-ID is not one tenant")]
     TenantHeader,
@@ -113,6 +116,7 @@ impl RequestError {
             | Self::TokenType(_)
             | Self::Foreign(_)
             | Self::NotHonoured(_)
+            | Self::TooLongToDefer
             | Self::TenantHeader => ErrorKind::Request,
         }
     }
@@ -127,6 +131,7 @@ impl RequestError {
             Self::TokenType(_) => "token_type_unsupported",
             Self::Foreign(_) => "parameter_foreign",
             Self::NotHonoured(_) => "not_honoured",
+            Self::TooLongToDefer => "deferral_too_long",
             Self::TenantHeader => "tenant_header_malformed",
             Self::NoTarget => "target_missing",
             Self::MalformedResource => "resource_malformed",

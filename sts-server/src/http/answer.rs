@@ -34,6 +34,7 @@ fn description(kind: ErrorKind) -> &'static str {
         ErrorKind::Details => "The authorization details are malformed, or beyond what is allowed.",
         ErrorKind::Interaction => "A person must approve the request first.",
         ErrorKind::Pending => "A person has not decided yet.",
+        ErrorKind::PollRate => "The deferral code is polled too often: add 5 seconds to the interval.",
         ErrorKind::Deferral => "The deferral code is not acceptable.",
         ErrorKind::Denied => "The request was denied.",
         ErrorKind::Grant => "The client may not do this.",
@@ -63,6 +64,7 @@ fn status(kind: ErrorKind) -> StatusCode {
         | ErrorKind::Details
         | ErrorKind::Interaction
         | ErrorKind::Pending
+        | ErrorKind::PollRate
         | ErrorKind::Deferral
         | ErrorKind::Denied
         | ErrorKind::Grant
@@ -442,6 +444,7 @@ mod tests {
             ErrorKind::Details,
             ErrorKind::Interaction,
             ErrorKind::Pending,
+            ErrorKind::PollRate,
             ErrorKind::Deferral,
             ErrorKind::Denied,
             ErrorKind::Grant,

@@ -171,6 +171,7 @@ fn outcome(kind: ErrorKind) -> RequestOutcome {
         | ErrorKind::Details
         | ErrorKind::Interaction
         | ErrorKind::Pending
+        | ErrorKind::PollRate
         | ErrorKind::Deferral
         | ErrorKind::Denied
         | ErrorKind::Grant

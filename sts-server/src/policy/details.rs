@@ -24,7 +24,15 @@ pub(super) fn grant(
     delegated: &[AuthorizationDetail],
     requested: &[AuthorizationDetail],
 ) -> Result<Vec<AuthorizationDetail>, PolicyError> {
-    requested.iter().map(|element| narrow(held, delegated, element)).collect()
+    let mut granted: Vec<AuthorizationDetail> = Vec::with_capacity(requested.len());
+    for element in requested {
+        let element = narrow(held, delegated, element)?;
+        // Elements that become equal are one: a token with an element twice is no token of ours.
+        if !granted.contains(&element) {
+            granted.push(element);
+        }
+    }
+    Ok(granted)
 }
 
 fn narrow(
@@ -153,6 +161,15 @@ mod tests {
         }
         let beyond = json!([{ "type": "t", "limits": { "n": 8 } }]);
         assert_eq!(granted(held(), &delegated, &beyond), None);
+    }
+
+    #[test]
+    fn elements_that_become_equal_are_granted_once() {
+        let delegated = json!([{ "type": "t", "limits": { "n": 10 } }]);
+        let requested =
+            json!([{ "type": "t" }, { "type": "t", "limits": { "n": 10 } }, { "type": "t", "limits": { "n": 1 } }]);
+        let expected = json!([{ "type": "t", "limits": { "n": 10 } }, { "type": "t", "limits": { "n": 1 } }]);
+        assert_eq!(granted(None, &delegated, &requested), Some(expected));
     }
 
     #[test]

@@ -99,13 +99,14 @@ mod tests {
     use std::sync::Mutex;
 
     use async_trait::async_trait;
+    use jiff::Timestamp;
 
     use super::*;
     use crate::storage::{
-        ApprovalConditions, ApprovalRequested, ApprovalRow, AuditCheckpoint, AuditFilter, AuditHead, AuditKeyRow,
-        AuditPage, CodedRow, DatabaseState, EntryChange, EntryRow, Fresh, KeyChanges, KeyRow, OneTimeValue, RecordRows,
-        RevocationKind, RevocationRow, RowCodes, Stored, StoredAuditRow, TableFault, TokenReference, TokenRow, Version,
-        Versions,
+        ApprovalChange, ApprovalChanges, ApprovalConditions, ApprovalRequested, ApprovalRow, AuditCheckpoint,
+        AuditFilter, AuditHead, AuditKeyRow, AuditPage, CodedRow, DatabaseState, EntryChange, EntryRow, Fresh,
+        HeldApprovals, KeyChanges, KeyRow, OneTimeValue, RecordRows, RevocationKind, RevocationRow, RowCodes, Stored,
+        StoredAuditRow, TableFault, TokenReference, TokenRow, Version, Versions,
     };
 
     /// A store whose rows a rival changes before each of the first `rivals` writes.
@@ -169,6 +170,18 @@ mod tests {
         }
 
         async fn approvals(&self) -> Result<Stored<ApprovalRow>, StorageError> {
+            panic!("not called")
+        }
+
+        async fn approvals_after(&self, _: &HeldApprovals) -> Result<Option<ApprovalChanges>, StorageError> {
+            panic!("not called")
+        }
+
+        async fn expired_approvals(&self, _: Timestamp) -> Result<Vec<ApprovalRow>, StorageError> {
+            panic!("not called")
+        }
+
+        async fn close_approvals(&self, _: &[ApprovalChange]) -> Result<u64, StorageError> {
             panic!("not called")
         }
 

@@ -52,6 +52,11 @@ impl Decider {
 }
 
 impl ApprovalRule {
+    /// The longest `wait`. It bounds the number of approvals that wait.
+    pub const MAX_WAIT: Ttl = Ttl::from_minutes(24 * 60);
+    /// The longest `remember`. A grant for longer is a delegation.
+    pub const MAX_REMEMBER: Ttl = Ttl::from_minutes(24 * 60);
+
     /// Returns true if a token with this scope and these details needs an approval. A detail that
     /// names no action permits every action.
     #[must_use]

@@ -32,6 +32,7 @@ use crate::client_auth::{ProofChecks, ProofNonces, SecretCheck};
 use crate::config::{Config, DpopNonce, Limits};
 use crate::keys::{KeyAccess, MasterKey};
 use crate::mint;
+use crate::notices::Notices;
 use crate::rate_limits::RateLimits;
 use crate::record::{Recorder, Writer};
 use crate::storage::{DatabaseState, StorageError, Store, TableFault, Version, Versions};
@@ -75,6 +76,7 @@ pub struct Sts {
     secrets: SecretCheck,
     proofs: ProofChecks,
     rates: RateLimits,
+    pub(crate) notices: Notices,
     pub(crate) refusals: SuppressedRefusals,
     refusal_log: RefusalLog,
 }
@@ -154,9 +156,16 @@ impl Sts {
             secrets,
             proofs,
             rates: RateLimits::new(&config.limits),
+            notices: Notices::default(),
             refusals: SuppressedRefusals::new(config.limits.refusals_per_minute_per_client),
             refusal_log: RefusalLog::new(),
         })
+    }
+
+    /// Sends notices of approvals that wait.
+    #[must_use]
+    pub fn notifying(self, notices: Notices) -> Self {
+        Self { notices, ..self }
     }
 
     /// Returns our issuer identifier.

@@ -223,7 +223,16 @@ impl Snapshot {
         }
     }
 
+    /// Reads the approvals that changed, or all of them.
     async fn read_approvals(&mut self, store: &dyn Store) -> Result<(), SnapshotError> {
+        if let Some(held) = self.approvals.held()
+            && let Some(changes) = store.approvals_after(held).await?
+            && let Some(approvals) = self.approvals.after(changes)
+        {
+            self.approvals = Arc::new(approvals);
+            self.faults.approvals = Vec::new();
+            return Ok(());
+        }
         let (approvals, faults) = Approvals::of(&store.approvals().await?);
         self.approvals = Arc::new(approvals);
         self.faults.approvals = faults;

@@ -1,15 +1,19 @@
 //! The rows of approvals, and their columns in every database.
 
+use std::collections::{HashMap, HashSet};
+
 use jiff::{SignedDuration, Timestamp};
 use sqlx::FromRow;
 
 use super::coded::Coded;
-use super::codes::{self, Code, RowCodes};
+use super::codes::{self, Code, CounterColumns, RowCodes, RowSet};
 use super::columns::from_millis;
-use super::{RevocationKind, RevocationRow, StorageError, Version};
+use super::{AuditRow, RevocationKind, RevocationRow, StorageError, Stored, Version};
 
 /// The time that a closed approval is kept after its `expires_at`, for operators to look at.
 pub(super) const KEPT_CLOSED: SignedDuration = SignedDuration::from_hours(24);
+/// The most expired approvals that are closed in one transaction.
+pub(super) const CLOSED_AT_ONCE: i64 = 500;
 
 /// The state of an approval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -91,10 +95,108 @@ impl ApprovalRow {
 pub struct ApprovalConditions {
     /// The revocations that the decision was made under.
     pub known: Version,
-    /// The start of the period of `most`.
+    /// The start of the period of `most_of_user`.
     pub since: Timestamp,
-    /// The most approvals of one user, in any state.
-    pub most: u32,
+    /// The most approvals of one user: those of the period in any state, and those that wait.
+    pub most_of_user: u32,
+    /// The most approvals that wait for a decision, of all users.
+    pub most_pending: u32,
+}
+
+/// The change of an approval, with its event.
+#[derive(Debug, Clone)]
+pub struct ApprovalChange {
+    /// The approval as it must still be stored.
+    pub before: ApprovalRow,
+    /// The approval afterwards.
+    pub after: ApprovalRow,
+    /// The event.
+    pub audit: AuditRow,
+}
+
+/// The version and the codes of the approvals that a server holds, for a read of the changes.
+#[derive(Debug, Clone)]
+pub struct HeldApprovals {
+    version: Version,
+    codes: HashMap<String, Code>,
+    /// The set of the codes. Computed at the first read of changes.
+    set: Option<RowSet>,
+}
+
+/// The approvals that changed after a version.
+#[derive(Debug, Clone)]
+pub struct ApprovalChanges {
+    /// The state that the changes lead to.
+    pub held: HeldApprovals,
+    /// The changed and added rows. Servers wrote all of them.
+    pub rows: Vec<ApprovalRow>,
+    /// The ids of the rows that were purged.
+    pub purged: Vec<String>,
+}
+
+impl HeldApprovals {
+    /// Returns the approvals of a read. Returns `None` if the read has faults: no changes of it can
+    /// be followed.
+    #[must_use]
+    pub fn of(stored: &Stored<ApprovalRow>) -> Option<Self> {
+        let is_sound = stored.is_whole && stored.faults.is_empty();
+        let codes = || stored.rows.iter().map(|coded| (coded.row.id.clone(), coded.code)).collect();
+        is_sound.then(|| Self { version: stored.version, codes: codes(), set: None })
+    }
+
+    /// Returns the version.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Returns the state after these rows changed. Returns `None` if a row was written or altered
+    /// outside the servers.
+    pub(super) fn after(
+        &self,
+        changed: Vec<ApprovalColumns>,
+        version: Version,
+        codes: &RowCodes,
+    ) -> Option<ApprovalChanges> {
+        let mut held = Self { version, ..self.clone() };
+        let mut set = held.set.unwrap_or_else(|| {
+            let mut set = RowSet::default();
+            held.codes.values().for_each(|code| set.toggle(codes, code));
+            set
+        });
+        let mut rows = Vec::with_capacity(changed.len());
+        for columns in changed {
+            let code = columns.content_code(codes);
+            let row = columns.vouched(codes)?;
+            set.toggle(codes, &code);
+            if let Some(replaced) = held.codes.insert(row.id.clone(), code) {
+                set.toggle(codes, &replaced);
+            }
+            rows.push(row);
+        }
+        held.set = Some(set);
+        Some(ApprovalChanges { held, rows, purged: Vec::new() })
+    }
+}
+
+impl ApprovalChanges {
+    /// Returns true if the state is exactly the set that servers wrote.
+    pub(super) fn fits(&self, counter: &CounterColumns, codes: &RowCodes) -> bool {
+        counter.open(codes).is_ok_and(|set| self.held.set == Some(set))
+    }
+
+    /// Removes the rows that are not stored any more. A purge raises no version.
+    pub(super) fn without_purged(mut self, stored: Vec<String>, codes: &RowCodes) -> Self {
+        let stored: HashSet<String> = stored.into_iter().collect();
+        let held = &mut self.held;
+        self.purged = held.codes.keys().filter(|id| !stored.contains(*id)).cloned().collect();
+        for id in &self.purged {
+            if let (Some(code), Some(set)) = (held.codes.remove(id), held.set.as_mut()) {
+                set.toggle(codes, &code);
+            }
+        }
+        self
+    }
 }
 
 /// The outcome of a request for an approval.
@@ -106,6 +208,8 @@ pub enum ApprovalRequested {
     Outdated,
     /// The quota of the user is used up.
     TooMany,
+    /// Too many approvals wait for a decision.
+    Full,
 }
 
 /// A row of `approvals`.
@@ -162,13 +266,44 @@ impl ApprovalColumns {
         &self.body
     }
 
+    pub(super) fn state(&self) -> &str {
+        &self.state
+    }
+
+    pub(super) fn expires_at(&self) -> i64 {
+        self.expires_at
+    }
+
+    pub(super) fn version(&self) -> i64 {
+        self.version
+    }
+
+    /// Returns the row, if a server wrote it as it is.
+    pub(super) fn vouched(self, codes: &RowCodes) -> Option<ApprovalRow> {
+        let is_vouched = codes::matches(&self.code, &self.content_code(codes));
+        self.read().ok().filter(|_| is_vouched)
+    }
+
     /// Returns the columns of this approval, ended by a revocation under this version. Returns
     /// `None` if the revocation does not end it.
     pub(super) fn ended_by(&self, revocation: &RevocationRow, version: i64, codes: &RowCodes) -> Option<Self> {
-        let is_vouched = codes::matches(&self.code, &self.content_code(codes));
-        let row = self.clone().read().ok().filter(|_| is_vouched)?;
+        let row = self.clone().vouched(codes)?;
         let is_ended = row.state.is_open() && row.is_ended_by(revocation);
         is_ended.then(|| Self::of(codes, &ApprovalRow { state: ApprovalState::Ended, version, ..row }))
+    }
+}
+
+/// Replaces the codes of the replaced rows in the set.
+pub(super) fn toggle_replaced(
+    changes: &[(ApprovalColumns, ApprovalColumns)],
+    replaced: &[String],
+    codes: &RowCodes,
+    set: &mut RowSet,
+) {
+    let replaced: HashSet<&String> = replaced.iter().collect();
+    for (before, after) in changes.iter().filter(|(_, after)| replaced.contains(&after.id)) {
+        set.toggle(codes, before.stored_code());
+        set.toggle(codes, after.stored_code());
     }
 }
 

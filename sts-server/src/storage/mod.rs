@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use thiserror::Error;
 
 mod approval_rows;
@@ -27,7 +28,9 @@ pub mod postgres;
 pub mod sqlite;
 mod words;
 
-pub use approval_rows::{ApprovalConditions, ApprovalRequested, ApprovalRow, ApprovalState};
+pub use approval_rows::{
+    ApprovalChange, ApprovalChanges, ApprovalConditions, ApprovalRequested, ApprovalRow, ApprovalState, HeldApprovals,
+};
 pub use audit_members::{AuditField, AuditMember};
 pub use audit_rows::{
     AuditCheckpoint, AuditFilter, AuditHead, AuditOrder, AuditPage, AuditRow, AuditScan, StoredAuditRow,
@@ -242,8 +245,19 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// Returns all approvals and their version, read in one snapshot.
     async fn approvals(&self) -> Result<Stored<ApprovalRow>, StorageError>;
 
+    /// Returns the approvals that changed after `held`, read in one snapshot. Returns `None` if the
+    /// result would not be exactly the set of rows that servers wrote. The caller reads all then.
+    async fn approvals_after(&self, held: &HeldApprovals) -> Result<Option<ApprovalChanges>, StorageError>;
+
+    /// Returns open approvals that have expired at `now`, the oldest first, up to a bounded number.
+    async fn expired_approvals(&self, now: Timestamp) -> Result<Vec<ApprovalRow>, StorageError>;
+
+    /// Closes expired approvals that are still stored as before, each with its event. Returns their
+    /// number.
+    async fn close_approvals(&self, changes: &[ApprovalChange]) -> Result<u64, StorageError>;
+
     /// Adds a pending approval, unless the revocations are no longer `known`, an equal approval
-    /// stands or was denied, or the quota of its user is used up.
+    /// stands or was denied, the quota of its user is used up, or too many wait.
     async fn request_approval(
         &self,
         approval: &ApprovalRow,

@@ -128,6 +128,12 @@ pub(crate) static APPROVALS_OLDEST: Metric = metric(
     &[],
     "Time that the oldest pending approval has waited for a decision; 0 without one.",
 );
+pub(crate) static APPROVAL_NOTICES: Metric = metric(
+    "sts_approval_notices_total",
+    Counter,
+    &["outcome"],
+    "Notices of waiting approvals to `approvals.notify_url`. `outcome` is `sent`, `failed` (the receiver did not take it) or `dropped` (too many waited).",
+);
 pub(crate) static SIGNING_KEYS: Metric = metric(
     "sts_signing_keys",
     Gauge,
@@ -206,6 +212,7 @@ pub static METRICS: &[&Metric] = &[
     &REVOCATIONS,
     &APPROVALS,
     &APPROVALS_OLDEST,
+    &APPROVAL_NOTICES,
     &SIGNING_KEYS,
     &SIGNING_KEY_AGE,
     &ROTATE_EVERY,

@@ -42,9 +42,33 @@ struct Inner {
     commit_failures: Counter,
     follow_failures: Counter,
     trace_failures: Counter,
+    notices: [Counter; NoticeOutcome::ALL.len()],
     connections: [AtomicI64; 2],
     turned_away: [Counter; 2],
     log_limit: LogLimit,
+}
+
+/// The outcome of a notice of an approval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoticeOutcome {
+    /// The receiver has taken it.
+    Sent,
+    /// It was not made, or the receiver did not take it.
+    Failed,
+    /// Too many waited to be sent.
+    Dropped,
+}
+
+impl NoticeOutcome {
+    const ALL: [Self; 3] = [Self::Sent, Self::Failed, Self::Dropped];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Failed => "failed",
+            Self::Dropped => "dropped",
+        }
+    }
 }
 
 /// An endpoint whose requests are counted.
@@ -181,6 +205,9 @@ impl Metrics {
             commit_failures: counter(&catalog::RECORDER_FAILURES),
             follow_failures: counter(&catalog::FOLLOW_FAILURES),
             trace_failures: counter(&catalog::TRACE_FAILURES),
+            notices: NoticeOutcome::ALL.map(|outcome| {
+                recorder.register_counter(&key(&catalog::APPROVAL_NOTICES, [outcome.name()]), &METADATA)
+            }),
             connections: Default::default(),
             turned_away: [Listener::Public, Listener::Admin].map(|listener| {
                 let key = key(&catalog::CONNECTIONS_TURNED_AWAY, [listener.name()]);
@@ -235,6 +262,13 @@ impl Metrics {
     /// Counts a batch of traces that the collector did not accept.
     pub fn trace_failed(&self) {
         self.inner.trace_failures.increment(1);
+    }
+
+    /// Counts a notice of an approval.
+    pub fn notice(&self, outcome: NoticeOutcome) {
+        if let Some(notices) = self.inner.notices.get(outcome as usize) {
+            notices.increment(1);
+        }
     }
 
     /// Returns the limit on repeated log lines. Suppressed requests still count in the metrics.

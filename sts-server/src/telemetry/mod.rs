@@ -17,6 +17,6 @@ pub use catalog::{METRICS, Metric, MetricKind};
 pub use log_limit::LogLimit;
 pub(crate) use logs::REFUSED;
 pub use logs::{LogFormat, LoggedRefusal, choose_format, divert_refusals, start_logs};
-pub use metrics::{Decision, Endpoint, Listener, Metrics, OpenConnection, RequestOutcome};
+pub use metrics::{Decision, Endpoint, Listener, Metrics, NoticeOutcome, OpenConnection, RequestOutcome};
 pub use traces::{ObservedRequest, Traces, TracesError, check_otlp_endpoint};
 pub use trail::{GrantKind, Step, StepTime, Stopwatch, Trail};

@@ -6,6 +6,7 @@ use sts_jose::{ClaimError, ParseError, Slot, UnverifiedToken};
 use sts_protocol::{SubjectId, Tenant, is_name};
 use thiserror::Error;
 
+use super::operator::is_id_token;
 use super::outside::tenant;
 use super::{SubjectError, VerifyContext};
 use crate::keys::{JtiError, TrustError};
@@ -50,6 +51,12 @@ pub enum ApproverError {
     /// The token is bound to a key.
     #[error("bound to a key")]
     Bound,
+    /// The token is an ID token, which a client keeps, and sends to no service.
+    #[error("an ID token")]
+    IdToken,
+    /// The token was issued to an agent, by `azp` or `client_id`.
+    #[error("issued to an agent (azp, client_id)")]
+    IssuedToAnAgent,
     /// The token is not addressed to this service alone.
     #[error("not addressed to this service alone")]
     NotAddressed,
@@ -100,6 +107,14 @@ pub async fn approver(context: &VerifyContext<'_>, token: &str) -> Result<Verifi
     {
         if claims.get(claim).is_some() {
             return Err(error);
+        }
+    }
+    if is_id_token(claims) {
+        return Err(ApproverError::IdToken);
+    }
+    for party in ["azp", "client_id"] {
+        if claims.string(party)?.is_some_and(|client| context.registry.acting(client).is_some()) {
+            return Err(ApproverError::IssuedToAnAgent);
         }
     }
     if claims.audience()? != [context.issuer] {

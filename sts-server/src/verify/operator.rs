@@ -125,7 +125,7 @@ pub async fn operator(context: &OperatorContext<'_>, token: &str) -> Result<Veri
 
 /// Returns true if a token has a claim that only ID tokens have (OpenID Connect Core §2,
 /// §3.3.2.11). The `typ` claim of Keycloak's ID tokens counts too.
-fn is_id_token(claims: &Claims) -> bool {
+pub(super) fn is_id_token(claims: &Claims) -> bool {
     ["nonce", "at_hash", "c_hash"].into_iter().any(|claim| claims.get(claim).is_some())
         || claims.get("typ").is_some_and(|typ| typ == "ID")
 }

@@ -1,5 +1,7 @@
 //! Deferred answers (draft-ietf-oauth-deferred-token-response): a request waits for a decision, and polls.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use sts_server::error_kind::ErrorKind;
 use sts_tests::{Answer, FormRequest, Harness, ProofKey, members, refuses};
@@ -151,6 +153,63 @@ async fn the_key_of_the_first_request_binds_the_code() {
     refuses("another key", &with(request(), &other).send().await, ErrorKind::Deferral);
     let issued = with(request(), &key).send().await;
     assert_eq!(issued.json["token_type"], "DPoP");
+}
+
+#[tokio::test]
+async fn the_certificate_of_the_first_request_binds_the_code() {
+    let setup = setup(BY_OPERATOR)
+        .option("LISTEN__CLIENT_CERTIFICATE_HEADER", "Client-Cert")
+        .option("LISTEN__TRUSTED_PROXIES", "127.0.0.1")
+        .registry(|registry| registry.agent("coordinator", "tls_client_certificate_bound_access_tokens = true"));
+    let harness = setup.start().await;
+    let certificate = || {
+        let certified = rcgen::generate_simple_self_signed(["coordinator".to_owned()]).expect("a certificate");
+        format!(":{}:", STANDARD.encode(certified.cert.der()))
+    };
+    let (own, other) = (certificate(), certificate());
+    let with = |request: FormRequest, certificate: &str| request.header("Client-Cert", certificate);
+    let code = code_of(&with(wait(&harness), &own).send().await);
+    harness.seen.remember(&code);
+    let id = awaited(with(write(&harness), &own)).await;
+    decided(&harness, &id, "grant").await;
+    let request = || poll(&harness, "coordinator", &code);
+    refuses("no certificate", &request().send().await, ErrorKind::Deferral);
+    refuses("another one", &with(request(), &other).send().await, ErrorKind::Deferral);
+    let claims = with(request(), &own).send().await.claims();
+    assert!(claims["cnf"]["x5t#S256"].is_string(), "{claims}");
+}
+
+#[tokio::test]
+async fn a_request_that_is_too_long_for_a_code_asks_for_no_approval() {
+    let harness = setup(BY_OPERATOR).option("LIMITS__MAX_TOKEN_BYTES", "40KiB").start().await;
+    let long = harness.user_token_with(&json!({ "more": "x".repeat(25_000) }));
+    harness.seen.remember(&long);
+    let request = wait(&harness).set("subject_token", &long);
+    harness.assert_refused("too long", request, ErrorKind::Request, "deferral_too_long").await;
+    assert_eq!(harness.store.approvals().await.expect("a database").rows.len(), 0);
+    awaited(write(&harness).set("subject_token", &long)).await;
+    let usual = harness.user_token_with(&json!({ "more": "x".repeat(20_000) }));
+    let code = code_of(&wait(&harness).set("subject_token", &usual).send().await);
+    harness.seen.remember(&usual);
+    harness.seen.remember(&code);
+    assert_pending(&poll(&harness, "coordinator", &code).send().await);
+}
+
+#[tokio::test]
+async fn rfc_8628_section_3_5_polls_that_come_too_fast_are_slowed_down() {
+    let harness = setup(BY_OPERATOR).start().await;
+    let (code, id) = deferred(&harness).await;
+    let (another, _) = deferred(&harness).await;
+    let events = harness.audit_count().await;
+    for _ in 0..12 {
+        assert_pending(&poll(&harness, "coordinator", &code).send().await);
+    }
+    let slowed = poll(&harness, "coordinator", &code).send().await;
+    refuses("too fast", &slowed, ErrorKind::PollRate);
+    assert_eq!(harness.audit_count().await, events, "no event");
+    decided(&harness, &id, "grant").await;
+    refuses("granted, too fast", &poll(&harness, "coordinator", &code).send().await, ErrorKind::PollRate);
+    poll(&harness, "coordinator", &another).send().await.token();
 }
 
 #[tokio::test]

@@ -2,6 +2,8 @@
 
 mod decisions;
 mod deferred;
+mod killed;
+mod notices;
 mod property;
 mod requests;
 mod stale;

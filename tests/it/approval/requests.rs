@@ -148,6 +148,27 @@ async fn a_user_is_asked_a_bounded_number_of_times() {
 }
 
 #[tokio::test]
+async fn approvals_that_wait_are_bounded_over_all_users() {
+    for harness in on_both(BY_OPERATOR).await {
+        let id = awaited(write(&harness)).await;
+        // 9,999 of other users beside the one, which no server wrote.
+        harness
+            .execute(
+                "INSERT INTO approvals
+                 WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 9999)
+                 SELECT 'x' || i, 'x' || i, state, principal_iss, 'x' || i, 'x', tenant_id, agents, requested_at,
+                        expires_at, version, body, code
+                 FROM approvals, n",
+            )
+            .await;
+        let another = write(&harness).set("scope", "stock:read stock:write");
+        harness.assert_refused("full", another, ErrorKind::TooMany, "too_many_pending_approvals").await;
+        harness.execute("DELETE FROM approvals WHERE id LIKE 'x%'").await;
+        assert_ne!(awaited(write(&harness).set("scope", "stock:read stock:write")).await, id);
+    }
+}
+
+#[tokio::test]
 async fn explain_says_what_needs_an_approval_and_which_one_allows_it() {
     let harness = setup(BY_OPERATOR).start().await;
     let explained = async || {

@@ -85,6 +85,11 @@ async fn nobody_else_decides() {
         ("signed in in the future", with(json!({ "auth_time": now + 31 })), 401),
         ("without auth_time", with(json!({ "auth_time": null })), 401),
         ("auth_time as text", with(json!({ "auth_time": now.to_string() })), 401),
+        ("an ID token", with(json!({ "nonce": "n" })), 401),
+        ("an ID token of a flow", with(json!({ "at_hash": "h" })), 401),
+        ("an ID token of Keycloak", with(json!({ "typ": "ID" })), 401),
+        ("issued to an agent", with(json!({ "azp": "coordinator" })), 401),
+        ("issued to an agent, by RFC 9068", with(json!({ "client_id": "inventory" })), 401),
         ("expired", with(json!({ "exp": now - 1 })), 401),
         ("of an agent by name", with(json!({ "sub": "coordinator" })), 401),
         ("another user", with(json!({ "sub": "bob" })), 404),
@@ -104,9 +109,11 @@ async fn nobody_else_decides() {
         }
         assert_eq!(state(&harness, &id).await, "pending", "{label}");
     }
-    for (label, changes) in
-        [("ten minutes", json!({ "auth_time": now - 600 })), ("an array", json!({ "aud": [harness.issuer()] }))]
-    {
+    for (label, changes) in [
+        ("ten minutes", json!({ "auth_time": now - 600 })),
+        ("an array", json!({ "aud": [harness.issuer()] })),
+        ("issued to a portal", json!({ "azp": "portal", "client_id": "portal" })),
+    ] {
         let answer = send(harness.wire(), "GET", &id, Some(&with(changes)), None).await;
         assert_eq!(answer.status, 200, "{label}: {}", answer.text());
     }

@@ -28,7 +28,7 @@ const SERVER: Building = Building {
         &["admin"],
         &["exchange"],
         &["service"],
-        &["client_auth", "verify", "mint"],
+        &["client_auth", "verify", "mint", "notices"],
         &["policy", "keys", "rate_limits"],
         &["approval"],
         &["record"],

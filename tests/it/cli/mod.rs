@@ -73,7 +73,7 @@ impl Shop {
     }
 
     /// As [`Self::on_database`], with more keys of its delegation.
-    fn with(url: &str, delegation: &str) -> Self {
+    pub fn with(url: &str, delegation: &str) -> Self {
         let idp = TestKey::new(Algorithm::Es256);
         let sha256 = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, SECRET.as_bytes());
         let sha256 = sts_jose::hex(sha256.as_ref());
@@ -92,9 +92,14 @@ impl Shop {
 
     /// A token of the user alice, of the tenant acme.
     pub fn user_token(&self) -> String {
+        self.token_of("alice", "web-app")
+    }
+
+    /// A token of a user of the tenant acme who has just signed in, for this audience.
+    pub fn token_of(&self, user: &str, audience: &str) -> String {
         let now = SystemClock.now().as_second();
         self.idp.sign(&json!({
-            "iss": IDP, "sub": "alice", "aud": "web-app", "org_id": "acme", "iat": now, "exp": now + 3600,
+            "iss": IDP, "sub": user, "aud": audience, "org_id": "acme", "iat": now, "exp": now + 3600, "auth_time": now,
         }))
     }
 

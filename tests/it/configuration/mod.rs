@@ -113,6 +113,8 @@ client_secret_file = "/run/secrets/console_client_secret"
 scopes = ["openid", "roles"]
 [log]
 format = "json"
+[approvals]
+notify_url = "https://portal.example.com/approvals"
 [telemetry]
 otlp_endpoint = "http://127.0.0.1:4318"
 [metadata]
@@ -188,6 +190,7 @@ fn every_key_of_the_file_is_read() {
     );
     assert_eq!((config.dpop.max_age.to_string().as_str(), config.dpop.nonce), ("90s", DpopNonce::Required));
     assert_eq!(config.log.format, LogFormat::Json);
+    assert_eq!(config.approvals.notify_url.unwrap().as_str(), "https://portal.example.com/approvals");
     assert_eq!(config.telemetry.otlp_endpoint.unwrap().as_str(), "http://127.0.0.1:4318/");
     assert!(config.metadata.minimal && !config.metadata.response_types_none);
     for option in OPTIONS.iter() {
@@ -234,6 +237,7 @@ fn what_nobody_says_has_the_documented_default() {
     assert_eq!(config.admin.oidc.algorithms, [Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa]);
     assert_eq!(config.admin.oidc.claim, "roles");
     assert_eq!(config.log.format, LogFormat::Human);
+    assert_eq!(config.approvals.notify_url, None);
     assert_eq!(config.telemetry.otlp_endpoint, None);
     assert!(!config.metadata.minimal && config.metadata.response_types_none);
 }

@@ -57,6 +57,11 @@ impl Clients {
             auth = {{ client_secret_sha256 = "{sha256}" }}
 
             [[agents]]
+            id = "asker"
+            accepts = ["web-app"]
+            auth = {{ client_secret_sha256 = "{sha256}" }}
+
+            [[agents]]
             id = "signer"
             auth = {{ jwks = {jwks}, assertion_audience = "issuer_or_token_endpoint", max_assertion_lifetime = "1h" }}
 
@@ -69,6 +74,12 @@ impl Clients {
             target = "inventory"
             scopes = ["stock:read"]
             service_account = true
+
+            [[delegations]]
+            actor = "asker"
+            target = "inventory"
+            scopes = ["refund:pay"]
+            approval = {{ scopes = ["refund:pay"], by = "user" }}
 
             [[delegations]]
             actor = "signer"
@@ -87,9 +98,16 @@ impl Clients {
     }
 
     fn user_token(&self) -> String {
-        let now = SystemClock.now().as_second();
-        self.idp
-            .sign(&json!({ "iss": self.idp.url(), "sub": "alice", "aud": "web-app", "iat": now, "exp": now + 3600 }))
+        self.token_for("web-app")
+    }
+
+    /// A token of alice, who has just signed in, for this audience.
+    fn token_for(&self, audience: &str) -> String {
+        let (iss, now) = (self.idp.url(), SystemClock.now().as_second());
+        let claims = json!({
+            "iss": iss, "sub": "alice", "aud": audience, "iat": now, "exp": now + 3600, "auth_time": now,
+        });
+        self.idp.sign(&claims)
     }
 
     /// Each of these clients got a token for the inventory.
@@ -144,6 +162,25 @@ async fn clients_in_typescript_get_a_token_by_discovery() {
     node.arg("clients.mjs").args([clients.folder.issuer(), SECRET, &clients.user_token(), &clients.mcp]);
     let printed = printed(node.current_dir(&directory)).await;
     clients.assert_each_got_a_token(&printed, &[("MCP SDK", "plus"), ("oauth4webapi", "plus")]);
+}
+
+#[tokio::test]
+async fn a_client_in_typescript_polls_a_deferred_exchange_to_its_end() {
+    let Some(directory) = node_programs().await else { return };
+    let clients = Clients::open().await;
+    let mut node = Command::new("node");
+    let approver = clients.token_for(clients.folder.issuer());
+    node.arg("deferred.mjs").args([clients.folder.issuer(), SECRET, &clients.user_token(), &approver]);
+    let printed = printed(node.current_dir(&directory)).await;
+    assert_eq!(printed["supported"], true, "{printed}");
+    assert_eq!(printed["deferred"]["error"], "authorization_pending", "{printed}");
+    assert!(printed["deferred"]["interval"].is_number() && printed["deferred"]["expires_in"].is_number(), "{printed}");
+    assert_eq!(printed["pending"]["error"], "authorization_pending", "{printed}");
+    assert_eq!(printed["pending"].get("deferral_code"), None, "{printed}");
+    assert_eq!(printed["granted"]["state"], "granted", "{printed}");
+    assert_eq!(printed["redeemed"]["scope"], "refund:pay", "{printed}");
+    clients.assert_each_got_a_token(&printed, &[("redeemed", "asker")]);
+    assert_eq!(printed["again"]["error"], "invalid_grant", "{printed}");
 }
 
 /// The same library is the resource server: it verifies our tokens, and refuses them from a thief.
@@ -205,7 +242,7 @@ fn sources(name: &str) -> PathBuf {
 /// The folder with the programs for Node and their packages; `None` where the machine has no npm.
 async fn node_programs() -> Option<PathBuf> {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("interop-node");
-    let files = ["package.json", "package-lock.json", "clients.mjs", "dpop.mjs"];
+    let files = ["package.json", "package-lock.json", "clients.mjs", "deferred.mjs", "dpop.mjs"];
     let made = sts_tests::node_packages(&directory, &sources("clients/node"), &files, "clients in TypeScript").await;
     made.then_some(directory)
 }

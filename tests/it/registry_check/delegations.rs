@@ -70,6 +70,18 @@ fn every_rule_of_delegations_is_told() {
 }
 
 #[test]
+fn an_approval_that_waits_or_is_remembered_too_long_is_told() {
+    for (member, longest, too_long) in [("wait", "24h", "25h"), ("remember", "1d", "2d")] {
+        let with = |value: &str| {
+            after(SCOPES, &format!("approval = {{ scopes = [\"s\"], by = \"user\", {member} = \"{value}\" }}"))
+        };
+        assert_eq!(faults(&VALID.replacen(SCOPES, &with(longest), 1)), [""; 0]);
+        let told = format!("r.toml:16: error: {member} {too_long} of approval of delegation a->b is longer than 1d");
+        assert_eq!(faults(&VALID.replacen(SCOPES, &with(too_long), 1)), [told]);
+    }
+}
+
+#[test]
 fn delegations_of_a_pair_that_are_apart_are_no_fault() {
     let apart = "scopes = [\"s\"]\ntenants = [\"acme\"]\n[[delegations]]\nactor = \"a\"\ntarget = \"b\"\nscopes = [\"t\"]\ntenants = [\"globex\"]\n";
     assert_eq!(faults(&VALID.replacen(SCOPES, apart, 1)), [""; 0]);

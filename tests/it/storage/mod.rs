@@ -1,5 +1,6 @@
 //! The contract of storage: one suite that every database passes whole, and what only one of them can show.
 
+mod approval;
 mod audit;
 mod database;
 mod forwarder;
@@ -119,6 +120,12 @@ macro_rules! conformance {
             retention::an_archive_has_the_events_up_to_the_first_recent_one_in_the_order_of_the_log,
             retention::an_archive_of_all_has_the_events_after_one_of_a_clock_that_is_ahead,
             retention::an_edited_time_keeps_no_row_unnoticed,
+            approval::approvals_that_changed_are_read_alone,
+            approval::purged_approvals_leave_those_that_are_held,
+            approval::changes_past_the_servers_are_not_followed,
+            approval::expired_approvals_are_closed_each_once_with_its_event,
+            approval::a_revocation_ends_every_open_approval_that_it_covers,
+            approval::approvals_that_wait_are_bounded_of_a_user_and_of_all,
             purge::what_has_expired_goes_and_the_rest_stays,
             purge::more_than_one_portion_is_purged,
         }

@@ -8,10 +8,11 @@ use super::links::{self, read, root};
 use super::page::{self, Step, steps};
 
 /// The pages whose commands the tests of this folder run, in order.
-const FOLLOWED: [&str; 11] = [
+const FOLLOWED: [&str; 12] = [
     "SECURITY.md",
     "docs/admin-api.md",
     "docs/agents-in-any-language.md",
+    "docs/approvals.md",
     "docs/audit.md",
     "docs/configuration.md",
     "docs/operations.md",

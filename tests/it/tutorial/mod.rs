@@ -88,6 +88,15 @@ async fn every_command_of_the_page_on_the_admin_api_succeeds() {
 }
 
 #[tokio::test]
+async fn every_command_of_the_page_on_approvals_prints_what_the_page_shows() {
+    let (mut reader, shop) = (Reader::new().await, Shop::new());
+    shop.write_files(&mut reader).await;
+    shop.write_approvals(&reader, "docs/approvals.md");
+    shop.serve(&mut reader, "").await;
+    follow(&mut reader, shop.steps("docs/approvals.md"), |_, _| {}).await;
+}
+
+#[tokio::test]
 async fn every_command_of_the_pages_for_operators_succeeds() {
     let (mut reader, shop) = (Reader::new().await, Shop::new());
     shop.write_files(&mut reader).await;

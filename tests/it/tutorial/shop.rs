@@ -56,6 +56,25 @@ impl Shop {
         write(reader, "user.jwt", &self.idp.sign(&user));
     }
 
+    /// Adds the delegations of the page on approvals to the registry, and writes a token with which alice decides.
+    pub(super) fn write_approvals(&self, reader: &Reader, page: &str) {
+        let mut registry = read(&reader.folder().join("registry.toml"));
+        registry.push_str("\n[[agents]]\nid = \"shop\"\n[[agents]]\nid = \"bank\"\n");
+        for block in blocks(&read(&root().join(page))) {
+            if block.info == "toml" && block.text.starts_with("[[delegations]]") {
+                registry.push_str(&block.text);
+                registry.push('\n');
+            }
+        }
+        write(reader, "registry.toml", &registry);
+        let now = SystemClock.now().as_second();
+        let approver = json!({
+            "iss": "https://login.example.com", "sub": "alice", "aud": format!("http://{}", self.public), "org_id": "acme",
+            "iat": now, "exp": now + 3600, "auth_time": now,
+        });
+        write(reader, "approver.jwt", &self.idp.sign(&approver));
+    }
+
     /// The commands of a page, at the addresses of this service.
     pub(super) fn steps(&self, page: &str) -> Vec<Step> {
         let mut steps = steps(page);

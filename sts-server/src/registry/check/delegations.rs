@@ -7,7 +7,7 @@ use sts_protocol::AuthorizationDetail;
 use super::context::Context;
 use crate::fault::Fault;
 use crate::registry::located::{Entries, Located};
-use crate::registry::{Agent, DelegatedScope, Delegation, Tenants};
+use crate::registry::{Agent, ApprovalRule, DelegatedScope, Delegation, Tenants};
 
 pub(super) fn rules(context: &Context<'_>, delegation: &Located<Delegation>, faults: &mut Vec<Fault>) {
     agents(context, delegation, faults);
@@ -132,12 +132,14 @@ fn details(Located { entry, place }: &Located<Delegation>, faults: &mut Vec<Faul
     }
 }
 
-fn approval(Located { entry, place }: &Located<Delegation>, faults: &mut Vec<Fault>) {
+fn approval(delegation: &Located<Delegation>, faults: &mut Vec<Fault>) {
+    let Located { entry, place } = delegation;
     let Some(rule) = &entry.approval else { return };
     if rule.scopes.is_empty() && rule.actions.is_empty() {
         let fault = place.error("approval", format!("approval of delegation {} covers nothing", name(entry)));
         return faults.push(fault.with_help("list in scopes or actions what needs an approval"));
     }
+    approval_times(rule, delegation, faults);
     if !place.reads(&["scopes", "details"]) {
         return;
     }
@@ -155,6 +157,18 @@ fn approval(Located { entry, place }: &Located<Delegation>, faults: &mut Vec<Fau
             let message =
                 format!("action {:?} of approval is in no detail of delegation {}", action.as_str(), name(entry));
             faults.push(place.error(&format!("approval.actions[{index}]"), message));
+        }
+    }
+}
+
+fn approval_times(rule: &ApprovalRule, Located { entry, place }: &Located<Delegation>, faults: &mut Vec<Fault>) {
+    for (member, value, longest) in
+        [("wait", rule.wait, ApprovalRule::MAX_WAIT), ("remember", rule.remember, ApprovalRule::MAX_REMEMBER)]
+    {
+        if value > longest {
+            let message =
+                format!("{member} {value} of approval of delegation {} is longer than {longest}", name(entry));
+            faults.push(place.error(&format!("approval.{member}"), message));
         }
     }
 }

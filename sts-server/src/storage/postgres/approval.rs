@@ -1,16 +1,18 @@
 //! Reads and changes of approvals.
 
+use jiff::Timestamp;
 use sqlx::postgres::PgConnection;
 
 use super::error::PostgresError;
 use super::pool::Pool;
 use super::{audit, counter, registry, standbys, transaction};
-use crate::storage::approval_rows::{ApprovalColumns, KEPT_CLOSED};
+use crate::storage::approval_rows::{self, ApprovalColumns, CLOSED_AT_ONCE, KEPT_CLOSED};
 use crate::storage::coded::{self, Coded as _, RevocationColumns};
 use crate::storage::codes::{Counter, RowCodes};
 use crate::storage::columns;
 use crate::storage::{
-    ApprovalConditions, ApprovalRequested, ApprovalRow, ApprovalState, AuditRow, RevocationKind, RevocationRow, Stored,
+    ApprovalChange, ApprovalChanges, ApprovalConditions, ApprovalRequested, ApprovalRow, ApprovalState, AuditRow,
+    HeldApprovals, RevocationKind, RevocationRow, Stored,
 };
 
 /// All approvals with their codes.
@@ -19,11 +21,26 @@ pub(super) const APPROVALS: &str =
             body, code
      FROM approvals ORDER BY requested_at, id";
 
-/// Those that a decision or a revocation may still change.
-const OPEN: &str =
+/// Those that changed after a version.
+const CHANGED: &str =
     "SELECT id, digest, state, principal_iss, principal_sub, sub, tenant_id, agents, requested_at, expires_at, version,
             body, code
-     FROM approvals WHERE state IN ('pending', 'granted')";
+     FROM approvals WHERE version > $1 ORDER BY version, id";
+
+/// Those that a revocation of this name may end.
+const OPEN_OF: &str =
+    "SELECT id, digest, state, principal_iss, principal_sub, sub, tenant_id, agents, requested_at, expires_at, version,
+            body, code
+     FROM approvals
+     WHERE state IN ('pending', 'granted')
+       AND (principal_sub = $1 OR sub = $1 OR tenant_id = $1
+            OR POSITION(' ' || $1 || ' ' IN ' ' || agents || ' ') > 0)";
+
+/// Those that have expired, and are not closed yet.
+const EXPIRED: &str =
+    "SELECT id, digest, state, principal_iss, principal_sub, sub, tenant_id, agents, requested_at, expires_at, version,
+            body, code
+     FROM approvals WHERE state IN ('pending', 'granted') AND expires_at <= $1 ORDER BY expires_at LIMIT $2";
 
 pub(super) async fn approvals(pool: &Pool, codes: &RowCodes) -> Result<Stored<ApprovalRow>, PostgresError> {
     let mut transaction = transaction::snapshot(pool).await?;
@@ -31,6 +48,34 @@ pub(super) async fn approvals(pool: &Pool, codes: &RowCodes) -> Result<Stored<Ap
     let approvals: Vec<ApprovalColumns> = sqlx::query_as(APPROVALS).fetch_all(&mut *transaction).await?;
     transaction.commit().await?;
     Ok(coded::stored(&counter, approvals, codes))
+}
+
+/// Reads what changed after the version of `held`. Returns `None` unless the result is exactly the set that servers wrote.
+pub(super) async fn approvals_after(
+    pool: &Pool,
+    codes: &RowCodes,
+    held: &HeldApprovals,
+) -> Result<Option<ApprovalChanges>, PostgresError> {
+    let mut transaction = transaction::snapshot(pool).await?;
+    let counter = counter::read(&mut transaction, ApprovalColumns::COUNTER).await?;
+    let changed = sqlx::query_as(CHANGED).bind(held.version().counter).fetch_all(&mut *transaction).await?;
+    let Some(changes) = held.after(changed, counter.version(), codes) else { return Ok(None) };
+    if changes.fits(&counter, codes) {
+        return Ok(Some(changes));
+    }
+    let stored = sqlx::query_scalar("SELECT id FROM approvals").fetch_all(&mut *transaction).await?;
+    transaction.commit().await?;
+    Ok(Some(changes.without_purged(stored, codes)).filter(|changes| changes.fits(&counter, codes)))
+}
+
+/// Reads open approvals that have expired at `now`. Leaves out those that were altered outside the servers.
+pub(super) async fn expired(pool: &Pool, codes: &RowCodes, now: Timestamp) -> Result<Vec<ApprovalRow>, PostgresError> {
+    let expired: Vec<ApprovalColumns> = sqlx::query_as(EXPIRED)
+        .bind(now.as_millisecond())
+        .bind(CLOSED_AT_ONCE)
+        .fetch_all(&mut *pool.acquire().await?)
+        .await?;
+    Ok(expired.into_iter().filter_map(|columns| columns.vouched(codes)).collect())
 }
 
 /// Adds a pending approval, beside the writers of decisions. The counter's row keeps equal requests
@@ -45,11 +90,14 @@ pub(super) async fn request(
     let mut transaction = transaction::beside_writers(pool).await?;
     let mut counter = Counter::open(counter::lock(&mut transaction, ApprovalColumns::COUNTER).await?, codes)?;
     let revocations = counter::read(&mut transaction, RevocationColumns::COUNTER).await?;
-    let (equal, of_user): (i64, i64) = sqlx::query_as(
+    let (equal, of_user, pending): (i64, i64, i64) = sqlx::query_as(
         "SELECT (SELECT COUNT(*) FROM approvals
                  WHERE digest = $1 AND state IN ('pending', 'granted', 'denied') AND expires_at > $2),
                 (SELECT COUNT(*) FROM approvals
-                 WHERE principal_iss = $3 AND principal_sub = $4 AND requested_at > $5)",
+                 WHERE principal_iss = $3 AND principal_sub = $4
+                   AND (requested_at > $5 OR (state = 'pending' AND expires_at > $2))),
+                (SELECT COUNT(*) FILTER (WHERE state = 'pending') FROM approvals
+                 WHERE state IN ('pending', 'granted') AND expires_at > $2)",
     )
     .bind(&row.digest)
     .bind(row.requested_at.as_millisecond())
@@ -61,8 +109,11 @@ pub(super) async fn request(
     if revocations.version() != conditions.known || equal > 0 {
         return Ok(ApprovalRequested::Outdated);
     }
-    if of_user >= i64::from(conditions.most) {
+    if of_user >= i64::from(conditions.most_of_user) {
         return Ok(ApprovalRequested::TooMany);
+    }
+    if pending >= i64::from(conditions.most_pending) {
+        return Ok(ApprovalRequested::Full);
     }
     let columns = ApprovalColumns::of(codes, &ApprovalRow { version: counter.next(), ..row.clone() });
     counter.set.toggle(codes, columns.stored_code());
@@ -112,11 +163,9 @@ pub(super) async fn change(
     let mut counter = Counter::open(counter::lock(&mut transaction, ApprovalColumns::COUNTER).await?, codes)?;
     let before = ApprovalColumns::of(codes, before);
     let after = ApprovalColumns::of(codes, &ApprovalRow { version: counter.next(), ..after.clone() });
-    if !replace(&mut transaction, &before, &after).await? {
+    if replace(&mut transaction, codes, &mut counter, &[(before, after)]).await?.is_empty() {
         return Ok(false);
     }
-    counter.set.toggle(codes, before.stored_code());
-    counter.set.toggle(codes, after.stored_code());
     counter::raise(&mut transaction, &counter.raised(codes)).await?;
     audit::insert(&mut transaction, audit).await?;
     transaction.commit().await?;
@@ -134,42 +183,77 @@ pub(super) async fn end(
         return Ok(());
     }
     let mut counter = Counter::open(counter::lock(connection, ApprovalColumns::COUNTER).await?, codes)?;
-    let open: Vec<ApprovalColumns> = sqlx::query_as(OPEN).fetch_all(&mut *connection).await?;
-    let mut is_changed = false;
-    for before in open {
-        let Some(after) = before.ended_by(revocation, counter.next(), codes) else { continue };
-        if replace(connection, &before, &after).await? {
-            counter.set.toggle(codes, before.stored_code());
-            counter.set.toggle(codes, after.stored_code());
-            is_changed = true;
-        }
-    }
-    if is_changed {
+    let open: Vec<ApprovalColumns> =
+        sqlx::query_as(OPEN_OF).bind(&revocation.value).fetch_all(&mut *connection).await?;
+    let next = counter.next();
+    let end = |before: ApprovalColumns| before.ended_by(revocation, next, codes).map(|after| (before, after));
+    let ended: Vec<_> = open.into_iter().filter_map(end).collect();
+    if !replace(connection, codes, &mut counter, &ended).await?.is_empty() {
         counter::raise(connection, &counter.raised(codes)).await?;
     }
     Ok(())
 }
 
+/// Closes approvals that have expired, beside the writers of decisions: no decision can be made under one. Returns the number.
+pub(super) async fn close(pool: &Pool, codes: &RowCodes, changes: &[ApprovalChange]) -> Result<u64, PostgresError> {
+    let mut transaction = transaction::beside_writers(pool).await?;
+    let mut counter = Counter::open(counter::lock(&mut transaction, ApprovalColumns::COUNTER).await?, codes)?;
+    let next = counter.next();
+    let columns = |change: &ApprovalChange| {
+        let after = ApprovalRow { version: next, ..change.after.clone() };
+        (ApprovalColumns::of(codes, &change.before), ApprovalColumns::of(codes, &after))
+    };
+    let closed: Vec<_> = changes.iter().map(columns).collect();
+    let closed = replace(&mut transaction, codes, &mut counter, &closed).await?;
+    if closed.is_empty() {
+        return Ok(0);
+    }
+    counter::raise(&mut transaction, &counter.raised(codes)).await?;
+    let events = changes.iter().filter(|change| closed.contains(&change.after.id));
+    let events: Vec<AuditRow> = events.map(|change| change.audit.clone()).collect();
+    audit::insert(&mut transaction, &events).await?;
+    transaction.commit().await?;
+    Ok(u64::try_from(closed.len()).unwrap_or(u64::MAX))
+}
+
+/// Replaces the approvals that are still stored as before, and returns their ids.
 async fn replace(
     connection: &mut PgConnection,
-    before: &ApprovalColumns,
-    after: &ApprovalColumns,
-) -> Result<bool, PostgresError> {
-    let [_, _, state, ..] = after.texts();
-    let [_, expires_at, version] = after.numbers();
-    let replaced = sqlx::query(
-        "UPDATE approvals SET state = $3, expires_at = $4, version = $5, body = $6, code = $7 WHERE id = $1 AND code = $2",
+    codes: &RowCodes,
+    counter: &mut Counter,
+    changes: &[(ApprovalColumns, ApprovalColumns)],
+) -> Result<Vec<String>, PostgresError> {
+    if changes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let of_after = |part: fn(&ApprovalColumns) -> i64| changes.iter().map(|(_, after)| part(after)).collect::<Vec<_>>();
+    let codes_of = |rows: Vec<&ApprovalColumns>| rows.into_iter().map(|row| row.stored_code().to_vec()).collect();
+    let (before, after): (Vec<_>, Vec<_>) = changes.iter().map(|(before, after)| (before, after)).unzip();
+    let ids: Vec<&str> = after.iter().map(|row| row.id.as_str()).collect();
+    let states: Vec<&str> = after.iter().map(|row| row.state()).collect();
+    let bodies: Vec<&str> = after.iter().map(|row| row.body()).collect();
+    let before_codes: Vec<Vec<u8>> = codes_of(before);
+    let after_codes: Vec<Vec<u8>> = codes_of(after);
+    let replaced: Vec<String> = sqlx::query_scalar(
+        "UPDATE approvals
+         SET state = change.state, expires_at = change.expires_at, version = change.version, body = change.body,
+             code = change.code
+         FROM UNNEST($1::TEXT[], $2::BYTEA[], $3::TEXT[], $4::BIGINT[], $5::BIGINT[], $6::TEXT[], $7::BYTEA[])
+              AS change (id, before, state, expires_at, version, body, code)
+         WHERE approvals.id = change.id AND approvals.code = change.before
+         RETURNING approvals.id",
     )
-    .bind(&before.id)
-    .bind(before.stored_code())
-    .bind(state)
-    .bind(expires_at)
-    .bind(version)
-    .bind(after.body())
-    .bind(after.stored_code())
-    .execute(connection)
+    .bind(ids)
+    .bind(before_codes)
+    .bind(states)
+    .bind(of_after(|row| row.expires_at()))
+    .bind(of_after(|row| row.version()))
+    .bind(bodies)
+    .bind(after_codes)
+    .fetch_all(connection)
     .await?;
-    Ok(replaced.rows_affected() > 0)
+    approval_rows::toggle_replaced(changes, &replaced, codes, &mut counter.set);
+    Ok(replaced)
 }
 
 /// Deletes closed approvals a day after they expired, and removes them from the set.

@@ -29,6 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 
 pub use self::error::ConnectError;
 
@@ -38,10 +39,10 @@ use self::hosts::Hosts;
 use self::pool::Pool;
 use self::writer::Writer;
 use super::{
-    ApprovalConditions, ApprovalRequested, ApprovalRow, AuditCheckpoint, AuditFilter, AuditHead, AuditKeyRow,
-    AuditPage, AuditRow, Changed, DatabaseState, EntryChange, EntryRow, Fresh, KeyChanges, KeyRow, Location,
-    OneTimeValue, RecordRows, RevocationKind, RevocationRow, RowCodes, StorageError, Store, Stored, StoredAuditRow,
-    TableFault, TokenReference, TokenRow, Version, Versions,
+    ApprovalChange, ApprovalChanges, ApprovalConditions, ApprovalRequested, ApprovalRow, AuditCheckpoint, AuditFilter,
+    AuditHead, AuditKeyRow, AuditPage, AuditRow, Changed, DatabaseState, EntryChange, EntryRow, Fresh, HeldApprovals,
+    KeyChanges, KeyRow, Location, OneTimeValue, RecordRows, RevocationKind, RevocationRow, RowCodes, StorageError,
+    Store, Stored, StoredAuditRow, TableFault, TokenReference, TokenRow, Version, Versions,
 };
 
 mod announce;
@@ -270,6 +271,18 @@ impl Store for PostgresStore {
 
     async fn approvals(&self) -> Result<Stored<ApprovalRow>, StorageError> {
         within(approval::approvals(&self.reads, &self.codes)).await
+    }
+
+    async fn approvals_after(&self, held: &HeldApprovals) -> Result<Option<ApprovalChanges>, StorageError> {
+        within(approval::approvals_after(&self.reads, &self.codes, held)).await
+    }
+
+    async fn expired_approvals(&self, now: Timestamp) -> Result<Vec<ApprovalRow>, StorageError> {
+        within(approval::expired(&self.reads, &self.codes, now)).await
+    }
+
+    async fn close_approvals(&self, changes: &[ApprovalChange]) -> Result<u64, StorageError> {
+        self.ending_waits(approval::close(&self.pools.pool, &self.codes, changes)).await
     }
 
     async fn request_approval(

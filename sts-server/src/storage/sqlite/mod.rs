@@ -9,15 +9,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use sqlx::sqlite::SqlitePoolOptions;
 use sqlx::{Connection, Sqlite, SqlitePool, Transaction};
 
 use self::error::SqliteError;
 use super::{
-    ApprovalConditions, ApprovalRequested, ApprovalRow, AuditCheckpoint, AuditFilter, AuditHead, AuditKeyRow,
-    AuditPage, AuditRow, Changed, DatabaseState, EntryChange, EntryRow, Fresh, KeyChanges, KeyRow, OneTimeValue,
-    RecordRows, RevocationKind, RevocationRow, RowCodes, StorageError, Store, Stored, StoredAuditRow, TableFault,
-    TokenReference, TokenRow, Version, Versions,
+    ApprovalChange, ApprovalChanges, ApprovalConditions, ApprovalRequested, ApprovalRow, AuditCheckpoint, AuditFilter,
+    AuditHead, AuditKeyRow, AuditPage, AuditRow, Changed, DatabaseState, EntryChange, EntryRow, Fresh, HeldApprovals,
+    KeyChanges, KeyRow, OneTimeValue, RecordRows, RevocationKind, RevocationRow, RowCodes, StorageError, Store, Stored,
+    StoredAuditRow, TableFault, TokenReference, TokenRow, Version, Versions,
 };
 
 mod approval;
@@ -198,6 +199,18 @@ impl Store for SqliteStore {
 
     async fn approvals(&self) -> Result<Stored<ApprovalRow>, StorageError> {
         Ok(approval::approvals(&self.reads, &self.codes).await?)
+    }
+
+    async fn approvals_after(&self, held: &HeldApprovals) -> Result<Option<ApprovalChanges>, StorageError> {
+        Ok(approval::approvals_after(&self.reads, &self.codes, held).await?)
+    }
+
+    async fn expired_approvals(&self, now: Timestamp) -> Result<Vec<ApprovalRow>, StorageError> {
+        Ok(approval::expired(&self.reads, &self.codes, now).await?)
+    }
+
+    async fn close_approvals(&self, changes: &[ApprovalChange]) -> Result<u64, StorageError> {
+        Ok(approval::close(&self.writer, &self.codes, changes).await?)
     }
 
     async fn request_approval(
