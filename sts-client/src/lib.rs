@@ -127,9 +127,9 @@ pub mod test_util;
 
 pub use build_error::{BuildError, TomlError};
 pub use call::{
-    CallContext, Caller, CorrelationId, IDEMPOTENCY_KEY, IdempotencyKey, Kind, MalformedKey, MissingContext, OnOutage,
-    OutboundKey, Possession, PriorActors, PropagatedHeaders, RefusalCode, Route, RouteError, Scoped, VerifiedTenant,
-    WithoutUser, X_CORRELATION_ID, X_DELEGATION_FALLBACK, X_TENANT_ID,
+    Approver, CallContext, Caller, CorrelationId, IDEMPOTENCY_KEY, IdempotencyKey, Kind, MalformedKey, MissingContext,
+    OnApproval, OnOutage, OutboundKey, Possession, PriorActors, PropagatedHeaders, RefusalCode, RequiredApproval,
+    Route, RouteError, Scoped, VerifiedTenant, WithoutUser, X_CORRELATION_ID, X_DELEGATION_FALLBACK, X_TENANT_ID,
 };
 pub use credentials::{
     Credentials, PrivateKeyFile, SecretFile, SourcedToken, TokenFile, TokenSource, TokenSourceError, WatchedFile,

@@ -12,6 +12,7 @@ pub(crate) mod headers;
 mod idempotency_key;
 mod possession;
 mod refusal_code;
+mod required_approval;
 mod route;
 mod routes;
 
@@ -24,5 +25,7 @@ pub use idempotency_key::{IDEMPOTENCY_KEY, IdempotencyKey, MalformedKey};
 pub use possession::Possession;
 pub(crate) use possession::{Challenges, Scheme};
 pub use refusal_code::RefusalCode;
-pub use route::{OnOutage, OutboundKey, Route, RouteError, WithoutUser};
+pub(crate) use required_approval::page;
+pub use required_approval::{Approver, RequiredApproval};
+pub use route::{OnApproval, OnOutage, OutboundKey, Route, RouteError, WithoutUser};
 pub(crate) use routes::{Routes, without_secrets};

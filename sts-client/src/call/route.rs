@@ -38,6 +38,9 @@ pub struct Route {
     /// The behaviour while the STS is unreachable.
     #[serde(default)]
     pub on_outage: OnOutage,
+    /// The behaviour if a person must approve the call first.
+    #[serde(default)]
+    pub on_approval: OnApproval,
     /// The behaviour for a call without a user.
     #[serde(default)]
     pub without_user: WithoutUser,
@@ -100,6 +103,42 @@ pub enum OnOutage {
     /// The agent's own token replaces the exchanged token, with the verified tenant in
     /// `X-Tenant-ID`.
     ServiceAccount,
+}
+
+/// The behaviour of a route if the STS requires the approval of a person.
+///
+/// ```
+/// # #[cfg(feature = "test-util")]
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use sts_client::test_util::{MockAnswer, MockSts};
+/// use sts_client::{Approver, CallContext, Caller, Error, Propagator, Route, http::HeaderMap};
+///
+/// let sts = MockSts::new();
+/// let url: sts_client::url::Url = "https://shop.example/refunds".parse()?;
+/// let route = Route::to(url.clone()).audience("shop"); // OnApproval::Report
+/// let propagator = Propagator::builder().sts(sts.sts("coordinator")).route(route).build().await?;
+///
+/// sts.answer_with(MockAnswer::RequireApproval);
+/// let alice = CallContext::from(Caller::for_test().subject("alice").build());
+/// match propagator.apply(&alice, &url, &mut HeaderMap::new()).await {
+///     Err(Error::ApprovalRequired(required)) => assert_eq!(required.approver, Some(Approver::User)),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok(()) }
+/// # #[cfg(not(feature = "test-util"))]
+/// # fn main() {}
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnApproval {
+    /// The call fails at once with [`Error::ApprovalRequired`](crate::Error::ApprovalRequired).
+    #[default]
+    Report,
+    /// The call waits for the decision, and fails like [`Self::Report`] without one: by the end of the
+    /// request at the STS, of the user's token, or of
+    /// [`StsBuilder::approval_deadline`](crate::exchange::StsBuilder::approval_deadline).
+    Wait,
 }
 
 /// The behaviour of a route for a call without a user.
@@ -196,6 +235,7 @@ impl Route {
             issued_audience: None,
             scope: Scope::default(),
             on_outage: OnOutage::default(),
+            on_approval: OnApproval::default(),
             without_user: WithoutUser::default(),
             idempotency: OutboundKey::default(),
             forward_headers: Vec::new(),
@@ -264,6 +304,21 @@ impl Route {
     #[must_use]
     pub fn on_outage(mut self, on_outage: OnOutage) -> Self {
         self.on_outage = on_outage;
+        self
+    }
+
+    /// Sets the behaviour if a person must approve the call first.
+    ///
+    /// ```
+    /// use sts_client::{OnApproval, Route};
+    ///
+    /// // A background task, whose caller has time.
+    /// let route = Route::to("https://shop.example/".parse()?).audience("shop").on_approval(OnApproval::Wait);
+    /// # Ok::<(), sts_client::url::ParseError>(())
+    /// ```
+    #[must_use]
+    pub fn on_approval(mut self, on_approval: OnApproval) -> Self {
+        self.on_approval = on_approval;
         self
     }
 

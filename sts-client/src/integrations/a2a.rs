@@ -27,6 +27,8 @@
 //! list, watch and cancel tasks may not reach it. So also wrap the router of the server in
 //! `inbound::VerifierLayer`, and check the owner of a task in its `RequestAuthorizer`.
 
+use std::sync::Arc;
+
 use ::a2a::errordetails::{ERROR_INFO_TYPE, TypedDetail};
 use ::a2a::{A2AError, error_code};
 use a2a_client::middleware::CallInterceptor;
@@ -36,7 +38,7 @@ use http::header::AUTHORIZATION;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method};
 use url::Url;
 
-use crate::call::{CallContext, Caller, IDEMPOTENCY_KEY, X_TENANT_ID};
+use crate::call::{CallContext, Caller, IDEMPOTENCY_KEY, RequiredApproval, X_TENANT_ID};
 use crate::error::Error;
 use crate::inbound::{Refusal, Verifier};
 use crate::integrations::probe;
@@ -189,6 +191,12 @@ fn replaced(params: &ServiceParams, before: &HeaderMap, after: &HeaderMap) -> Re
 fn to_a2a_error(error: &Error) -> A2AError {
     let (reason, metadata) = match error {
         Error::Refused { code } => ("REFUSED", vec![("code", code.to_string())]),
+        Error::ApprovalRequired(required) => {
+            let RequiredApproval { approval_id, interaction_uri, approver } = &**required;
+            let approver = approver.map(|approver| ("approver", approver.as_str().to_owned()));
+            let named = [("approval_id", approval_id.clone()), ("interaction_uri", interaction_uri.to_string())];
+            ("APPROVAL_REQUIRED", named.into_iter().chain(approver).collect())
+        }
         Error::Unavailable { retry_after, .. } => {
             let seconds = retry_after.map(|after| ("retry_after_seconds", after.as_secs().to_string()));
             ("UNAVAILABLE", seconds.into_iter().collect())
@@ -223,6 +231,11 @@ pub fn to_error(error: &A2AError) -> Option<Error> {
     let metadata = |name: &str| info.get("metadata")?.get(name)?.as_str();
     match info.get("reason")?.as_str()? {
         "REFUSED" => Some(Error::Refused { code: crate::RefusalCode::from_answer(metadata("code")?) }),
+        "APPROVAL_REQUIRED" => {
+            let required =
+                RequiredApproval::new(metadata("approval_id")?, metadata("interaction_uri")?, metadata("approver"))?;
+            Some(Error::ApprovalRequired(Arc::new(required)))
+        }
         "UNAVAILABLE" => {
             let seconds = metadata("retry_after_seconds").and_then(|seconds| seconds.parse().ok());
             let retry_after = seconds.map(|seconds| std::time::Duration::from_secs(seconds).min(MAX_RETRY_AFTER));
@@ -297,6 +310,9 @@ mod tests {
     fn the_kind_of_an_error_survives_the_way_through_an_a2a_error() {
         let rows = [
             Error::Refused { code: RefusalCode::from_answer("invalid_target") },
+            Error::ApprovalRequired(Arc::new(
+                RequiredApproval::new("a-1", "https://sts.example.com/approvals/a-1", Some("operator")).unwrap(),
+            )),
             Error::Unavailable { retry_after: Some(Duration::from_secs(7)), outage: None },
             Error::Unavailable { retry_after: None, outage: None },
             Error::misconfigured("no call context"),

@@ -325,6 +325,7 @@ impl Propagator {
 fn decision_name(error: &Error) -> &'static str {
     match error {
         Error::Refused { .. } | Error::WrongAudience { .. } => "refused",
+        Error::ApprovalRequired(_) => "approval_required",
         Error::Unavailable { .. } => "unavailable",
         Error::Misconfigured { .. } => "misconfigured",
         Error::NoRoute { .. } => "no_route",
@@ -439,6 +440,7 @@ impl PropagatorInner {
                 // Every outage that may lead to the service account is named.
                 ExchangeError::Outage(outage) => match **outage {
                     Outage::TokenSource(_) => Answer::NoCredential(error),
+                    Outage::Undecided(_) => Answer::Overloaded(error),
                     Outage::Transport(_)
                     | Outage::Reported { .. }
                     | Outage::Status { .. }
@@ -446,6 +448,7 @@ impl PropagatorInner {
                     | Outage::Keys(_) => Answer::Outage(error),
                 },
                 ExchangeError::Refused { .. }
+                | ExchangeError::ApprovalRequired(_)
                 | ExchangeError::WrongAudience { .. }
                 | ExchangeError::Misconfigured { .. } => Answer::No(error),
             },

@@ -1,5 +1,6 @@
 //! What goes out with a call: the decision table, carried out against the real server.
 
+mod approvals;
 mod config;
 mod prefetch;
 mod start;
