@@ -12,6 +12,7 @@ use sts_protocol::{Act, Actor, Scope, ScopeToken, SubjectId, Tenant};
 use super::headers::{CorrelationId, PropagatedHeaders};
 use super::idempotency_key::IdempotencyKey;
 use super::possession::{Challenges, Possession};
+use super::prior_actors::PriorActors;
 
 /// The verified caller of an inbound request: its principal, actor, tenant and scopes, from its
 /// token. Cloning is cheap.
@@ -141,7 +142,7 @@ impl Caller {
     /// ```
     #[must_use]
     pub fn prior_actors(&self) -> PriorActors<'_> {
-        PriorActors(self.0.act.as_ref())
+        PriorActors::new(self.0.act.as_ref())
     }
 
     /// Returns the tenant. A user's tenant is in the token. A service account names its tenant in
@@ -448,48 +449,5 @@ impl fmt::Display for VerifiedTenant {
 impl fmt::Debug for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Caller").field("kind", &self.0.kind).field("txn", &self.0.txn).finish_non_exhaustive()
-    }
-}
-
-/// The actors before the current one, for the audit log only. They can be read but not compared,
-/// because no decision may use them (RFC 8693 §4.1).
-///
-/// ```
-/// # use sts_client::Caller;
-/// # fn handler(caller: &Caller) {
-/// println!("before it: {}", caller.prior_actors());
-/// # }
-/// ```
-#[derive(Clone, Copy)]
-pub struct PriorActors<'a>(Option<&'a Act>);
-
-impl<'a> PriorActors<'a> {
-    /// Returns the actors for the audit log, the latest first.
-    ///
-    /// ```
-    /// # use sts_client::Caller;
-    /// fn names(caller: &Caller) -> Vec<&str> {
-    ///     caller.prior_actors().for_audit().map(|actor| actor.sub).collect()
-    /// }
-    /// ```
-    pub fn for_audit(self) -> impl Iterator<Item = Actor<'a>> {
-        self.0.into_iter().flat_map(Act::actors).skip(1)
-    }
-}
-
-/// Writes each `sub`, the latest first; empty if there are none.
-impl fmt::Display for PriorActors<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, actor) in self.for_audit().enumerate() {
-            let separator = if index == 0 { "" } else { ", " };
-            write!(f, "{separator}{}", actor.sub)?;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Debug for PriorActors<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PriorActors({self})")
     }
 }

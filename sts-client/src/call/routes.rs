@@ -3,7 +3,8 @@
 use url::Url;
 
 use super::headers;
-use super::route::{Route, RouteError};
+use super::route::Route;
+use super::route_error::RouteError;
 
 /// All routes of an agent. The route with the longest prefix applies.
 #[derive(Debug, Clone)]
