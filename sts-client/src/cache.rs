@@ -13,8 +13,9 @@ use http::HeaderValue;
 use jiff::Timestamp;
 use quick_cache::UnitWeighter;
 use quick_cache::sync::Cache;
+use serde_json::json;
 use sts_jose::{Clock, has_passed};
-use sts_protocol::TokenType;
+use sts_protocol::{AuthorizationDetail, TokenType};
 
 use crate::call::{Caller, Route};
 use crate::exchange::{ExchangeError, IssuedToken, Sts};
@@ -54,10 +55,12 @@ impl RouteKey {
         Self(context)
     }
 
-    /// Returns the key for one user: by the whole inbound token, with its signature, and its
-    /// tenant.
-    pub(crate) fn of(&self, subject: &Caller) -> Key {
+    /// Returns the key for one user and the authorization details to request: by the whole inbound
+    /// token, with its signature, and its tenant.
+    pub(crate) fn of(&self, subject: &Caller, details: &[AuthorizationDetail]) -> Key {
         let mut context = self.0.clone();
+        let details = (!details.is_empty()).then(|| json!(details).to_string());
+        part(&mut context, details.as_deref().map(str::as_bytes));
         part(&mut context, Some(&subject.verified().digest));
         part(&mut context, subject.tenant().map(|tenant| tenant.as_str().as_bytes()));
         let mut key = [0; 32];

@@ -7,12 +7,15 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 use serde_json::Value;
 use sts_jose::Claims;
-use sts_protocol::{Act, Actor, Scope, ScopeToken, SubjectId, Tenant};
+use sts_protocol::{Act, Actor, AuthorizationDetail, Scope, ScopeToken, SubjectId, Tenant};
 
 use super::headers::{CorrelationId, PropagatedHeaders};
 use super::idempotency_key::IdempotencyKey;
 use super::possession::{Challenges, Possession};
 use super::prior_actors::PriorActors;
+
+/// The claim of the permissions that are finer than scopes.
+const AUTHORIZATION_DETAILS: &str = "authorization_details";
 
 /// The verified caller of an inbound request: its principal, actor, tenant and scopes, from its
 /// token. Cloning is cheap.
@@ -336,6 +339,21 @@ impl Caller {
     #[must_use]
     pub fn claim(&self, name: &str) -> Option<&Value> {
         self.0.claims.get(name)
+    }
+
+    /// Returns the permissions that are finer than scopes (`authorization_details`, RFC 9396 §9.1). A
+    /// malformed element permits nothing, and is left out.
+    ///
+    /// ```
+    /// # use sts_client::Caller;
+    /// fn is_for_one_order(caller: &Caller) -> bool {
+    ///     caller.authorization_details().iter().all(|detail| detail.identifier.is_some())
+    /// }
+    /// ```
+    #[must_use]
+    pub fn authorization_details(&self) -> Vec<AuthorizationDetail> {
+        let elements = self.claim(AUTHORIZATION_DETAILS).and_then(Value::as_array);
+        elements.into_iter().flatten().filter_map(|element| serde_json::from_value(element.clone()).ok()).collect()
     }
 
     fn text(&self, claim: &str) -> Option<&str> {

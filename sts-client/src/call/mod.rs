@@ -13,10 +13,13 @@ mod idempotency_key;
 mod possession;
 mod prior_actors;
 mod refusal_code;
+mod required_action;
 mod required_approval;
 mod route;
 mod route_error;
 mod routes;
+#[cfg(feature = "rmcp")]
+mod tool_details;
 
 pub(crate) use caller::Verified;
 pub use caller::{Caller, Kind, VerifiedTenant};
@@ -28,8 +31,12 @@ pub use possession::Possession;
 pub(crate) use possession::{Challenges, Scheme};
 pub use prior_actors::PriorActors;
 pub use refusal_code::RefusalCode;
+pub use required_action::RequiredAction;
+pub(crate) use required_action::covers;
 pub(crate) use required_approval::page;
 pub use required_approval::{Approver, RequiredApproval};
 pub use route::{OnApproval, OnOutage, OutboundKey, Route, WithoutUser};
 pub use route_error::RouteError;
 pub(crate) use routes::{Routes, without_secrets};
+#[cfg(feature = "rmcp")]
+pub(crate) use tool_details::of_tool;

@@ -2,7 +2,7 @@
 
 use http::HeaderName;
 use serde::Deserialize;
-use sts_protocol::Scope;
+use sts_protocol::{AuthorizationDetail, Scope};
 use url::Url;
 
 /// A target that the agent calls, and the rules for calls to it. By default it fails closed:
@@ -35,6 +35,13 @@ pub struct Route {
     /// The scopes to request; empty requests all that are allowed.
     #[serde(default, rename = "scopes", deserialize_with = "scope_list")]
     pub scope: Scope,
+    /// The authorization details to request (RFC 9396), unless the context of a call names others; empty
+    /// requests none.
+    #[serde(default, deserialize_with = "details")]
+    pub authorization_details: Vec<AuthorizationDetail>,
+    /// True if each MCP tool call requests a token of its own, for exactly that tool.
+    #[serde(default)]
+    pub per_tool: bool,
     /// The behaviour while the STS is unreachable.
     #[serde(default)]
     pub on_outage: OnOutage,
@@ -234,6 +241,8 @@ impl Route {
             resource: None,
             issued_audience: None,
             scope: Scope::default(),
+            authorization_details: Vec::new(),
+            per_tool: false,
             on_outage: OnOutage::default(),
             on_approval: OnApproval::default(),
             without_user: WithoutUser::default(),
@@ -297,6 +306,39 @@ impl Route {
     #[must_use]
     pub fn scope(mut self, scope: Scope) -> Self {
         self.scope = scope;
+        self
+    }
+
+    /// Sets the authorization details to request (RFC 9396).
+    /// [`CallContext::with_authorization_details`](crate::CallContext::with_authorization_details) names
+    /// others for a call.
+    ///
+    /// ```
+    /// use sts_client::Route;
+    ///
+    /// let details = serde_json::from_str(r#"[{ "type": "mcp_tool", "actions": ["lookup"] }]"#)?;
+    /// let route = Route::to("https://shop.example/".parse()?).audience("shop").authorization_details(details);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn authorization_details(mut self, details: Vec<AuthorizationDetail>) -> Self {
+        self.authorization_details = details;
+        self
+    }
+
+    /// Requests a token of its own for each tool that the `rmcp` integration calls: the `actions` of the
+    /// authorization details are exactly that tool. Without details of the route or the context, the type
+    /// is `mcp_tool`. All other messages of a session request no details.
+    ///
+    /// ```
+    /// use sts_client::Route;
+    ///
+    /// let route = Route::to("https://tools.shop.example/mcp".parse()?).audience("tools").per_tool();
+    /// # Ok::<(), sts_client::url::ParseError>(())
+    /// ```
+    #[must_use]
+    pub fn per_tool(mut self) -> Self {
+        self.per_tool = true;
         self
     }
 
@@ -417,6 +459,10 @@ impl Route {
 
 fn scope_list<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Scope, D::Error> {
     Ok(Vec::<sts_protocol::ScopeToken>::deserialize(deserializer)?.into_iter().collect())
+}
+
+fn details<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<AuthorizationDetail>, D::Error> {
+    AuthorizationDetail::array(serde_json::Value::deserialize(deserializer)?).map_err(serde::de::Error::custom)
 }
 
 fn header_names<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<HeaderName>, D::Error> {

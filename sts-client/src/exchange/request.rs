@@ -3,9 +3,10 @@
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::json;
 use sts_protocol::parameter::{
-    AUDIENCE, COMPLETION_MODE, DEFERRAL_CODE, GRANT_CLIENT_CREDENTIALS, GRANT_DEFERRED, GRANT_TOKEN_EXCHANGE,
-    GRANT_TYPE, REQUESTED_TOKEN_TYPE, RESOURCE, SCOPE, SUBJECT_TOKEN, SUBJECT_TOKEN_TYPE, TOKEN,
+    AUDIENCE, AUTHORIZATION_DETAILS, COMPLETION_MODE, DEFERRAL_CODE, GRANT_CLIENT_CREDENTIALS, GRANT_DEFERRED,
+    GRANT_TOKEN_EXCHANGE, GRANT_TYPE, REQUESTED_TOKEN_TYPE, RESOURCE, SCOPE, SUBJECT_TOKEN, SUBJECT_TOKEN_TYPE, TOKEN,
 };
 use sts_protocol::{Tenant, TokenType};
 use url::form_urlencoded::Serializer;
@@ -78,6 +79,9 @@ fn append_target(form: &mut Serializer<'_, String>, route: &Route) {
     }
     if !route.scope.is_empty() {
         form.append_pair(SCOPE, &route.scope.to_string());
+    }
+    if !route.authorization_details.is_empty() {
+        form.append_pair(AUTHORIZATION_DETAILS, &json!(route.authorization_details).to_string());
     }
 }
 

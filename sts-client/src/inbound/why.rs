@@ -6,6 +6,7 @@ use sts_jose::dpop::{ProofError, ProofUriError};
 use sts_jose::{ClaimError, FetchError, ParseError, TimeError, VerifyError};
 use sts_protocol::{ActError, Scope, ScopeError};
 
+use crate::call::RequiredAction;
 use crate::dedup::DedupError;
 use crate::exchange::ExchangeError;
 
@@ -18,6 +19,7 @@ pub(super) enum Row {
     Proof,
     Nonce,
     Scope,
+    Details,
     Tenant,
     Unavailable,
 }
@@ -105,6 +107,8 @@ pub(crate) enum Why {
     Inactive,
     #[error("the token lacks a scope that is required")]
     ScopeMissing(Scope),
+    #[error("no authorization detail of the token permits {0:?}")]
+    ActionMissing(Box<RequiredAction>),
     #[error("x-tenant-id is not the tenant of the token")]
     TenantContradicted,
     #[error("the service account may not speak for the tenant in x-tenant-id")]
@@ -159,6 +163,7 @@ impl Why {
             | Self::ProofReplayed => Row::Proof,
             Self::ProofNonce(_) => Row::Nonce,
             Self::ScopeMissing(_) => Row::Scope,
+            Self::ActionMissing(_) => Row::Details,
             Self::TenantContradicted | Self::TenantForbidden | Self::TenantMissing => Row::Tenant,
             Self::KeysUnavailable(_) | Self::Introspection(_) | Self::ReplayStore(_) => Row::Unavailable,
         }

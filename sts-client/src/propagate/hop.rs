@@ -29,13 +29,18 @@ impl Hop {
     ///
     /// # Errors
     /// [`BuildError::Contradiction`] in three cases. The route may need the agent's own token, and
-    /// there is none. The route waits for approvals and names no target at the STS. Or the route names a target at the STS, there is no STS, and the route sets
+    /// there is none. The route has a rule for exchanges and names no target at the STS. Or the route names a target at the STS, there is no STS, and the route sets
     /// neither `pass_through` nor a fallback to the service account.
     pub(super) fn new(route: Arc<Route>, sts: Option<&Sts>, own: Option<Arc<Slot>>) -> Result<Self, BuildError> {
         let url = &route.url;
-        if route.on_approval == OnApproval::Wait && !route.has_target() {
+        let of_the_sts = [
+            ("on_approval = \"wait\"", route.on_approval == OnApproval::Wait),
+            ("authorization_details", !route.authorization_details.is_empty()),
+            ("per_tool", route.per_tool),
+        ];
+        if let Some((key, _)) = of_the_sts.iter().find(|(_, is_set)| *is_set && !route.has_target()) {
             return Err(BuildError::contradiction(format!(
-                "the route {url} has on_approval = \"wait\" and names no target at the sts: set audience or resource"
+                "the route {url} has {key} and names no target at the sts: set audience or resource"
             )));
         }
         let own = |why: &str| {

@@ -17,6 +17,8 @@ mod hop;
 mod operation;
 mod proof;
 mod start_error;
+#[cfg(feature = "rmcp")]
+mod tool_call;
 
 use std::sync::Arc;
 
@@ -291,7 +293,9 @@ impl Propagator {
     pub async fn forget(&self, context: &CallContext, url: &Url) {
         let Some(hop) = self.0.hop(url) else { return };
         match (context.user(), hop.exchange(), hop.own()) {
-            (Some(user), Some(exchange), _) => self.0.cache.forget(&exchange.key.of(user)),
+            (Some(user), Some(exchange), _) => {
+                self.0.cache.forget(&exchange.key.of(user, context.details_for(&hop.route)));
+            }
             (_, _, Some(own)) => own.forget(),
             (_, _, None) => {}
         }
@@ -312,7 +316,9 @@ impl Propagator {
         let Some(hop) = self.0.hop(url) else { return false };
         match credential {
             Credential::Exchanged => match (context.user(), hop.exchange()) {
-                (Some(user), Some(exchange)) => self.0.cache.refuse(&exchange.key.of(user), refused),
+                (Some(user), Some(exchange)) => {
+                    self.0.cache.refuse(&exchange.key.of(user, context.details_for(&hop.route)), refused)
+                }
                 (None, _) | (Some(_), None) => false,
             },
             Credential::ServiceAccount | Credential::Fallback => hop.own().is_some_and(|own| own.refuse(refused)),
@@ -413,10 +419,15 @@ impl PropagatorInner {
         user: &Caller,
         exchange: &Exchange,
     ) -> Result<Answer<Arc<IssuedToken>, ExchangeError>, ExchangeError> {
-        let key = exchange.key.of(user);
+        let details = context.details_for(route);
+        let key = exchange.key.of(user, details);
         self.cache.drop_unprovable(&key, &exchange.sts).await;
         let exchanged = self.cache.get(key, user, || {
-            let (sts, route) = (exchange.sts.clone(), Arc::clone(route));
+            let sts = exchange.sts.clone();
+            let route = match details == route.authorization_details {
+                true => Arc::clone(route),
+                false => Arc::new(Route::clone(route).authorization_details(details.to_vec())),
+            };
             let (subject, correlation_id) = (user.clone(), context.headers().correlation_id().clone());
             async move {
                 let request = ExchangeRequest { subject: &subject, route: &route, correlation_id: &correlation_id };

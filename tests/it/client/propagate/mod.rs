@@ -2,6 +2,7 @@
 
 mod approvals;
 mod config;
+mod details;
 mod prefetch;
 mod start;
 
