@@ -30,7 +30,7 @@
 use std::sync::Arc;
 
 use ::a2a::errordetails::{ERROR_INFO_TYPE, TypedDetail};
-use ::a2a::{A2AError, error_code};
+use ::a2a::{A2AError, Message, Part, PartContent, Role, TaskState, TaskStatus, error_code};
 use a2a_client::middleware::CallInterceptor;
 pub use a2a_client::transport::ServiceParams;
 use async_trait::async_trait;
@@ -42,6 +42,7 @@ use crate::call::{CallContext, Caller, IDEMPOTENCY_KEY, RequiredApproval, X_TENA
 use crate::error::Error;
 use crate::inbound::{Refusal, Verifier};
 use crate::integrations::probe;
+use crate::outcome::{Approval, Halted, Trace};
 use crate::propagate::{OutboundOperation, Propagator};
 
 /// The `domain` of the [`ErrorInfo`](https://google.aip.dev/193#errorinfo) in an [`A2AError`] that
@@ -249,6 +250,63 @@ pub fn to_error(error: &A2AError) -> Option<Error> {
         }
         _ => None,
     }
+}
+
+/// Returns the status of a task whose work waits for the approval of a person, `TASK_STATE_AUTH_REQUIRED`. The
+/// message has the page as text, and the outcome as data. The next message of the task resumes it: the same
+/// call passes once the approval is granted.
+///
+/// ```
+/// # #[cfg(feature = "test-util")] {
+/// use sts_client::integrations::a2a::{auth_required, required_approval};
+/// use sts_client::outcome::{Halted, Trace};
+/// use sts_client::{Caller, Error};
+///
+/// /// The status of a task whose call to another agent was not sent.
+/// fn status(error: &Error, caller: &Caller) -> Option<a2a::TaskStatus> {
+///     let Halted::ApprovalRequired(approval) = Halted::from(error) else { return None };
+///     Some(auth_required(&approval, &Trace::from(caller)))
+/// }
+/// # let _ = (status, required_approval);
+/// # }
+/// ```
+#[must_use]
+pub fn auth_required(approval: &Approval, trace: &Trace) -> TaskStatus {
+    let text = match &approval.interaction_uri {
+        Some(page) => format!("{}: {page}", approval.detail.message),
+        None => approval.detail.message.clone(),
+    };
+    let data = Halted::ApprovalRequired(approval.clone()).answer(trace).to_value();
+    let message = Message::new(Role::Agent, vec![Part::text(text), Part::data(data)]);
+    TaskStatus { state: TaskState::AuthRequired, message: Some(message), timestamp: None }
+}
+
+/// Returns the approval for which the task of a called agent waits; `None` for another state, and if the agent
+/// does not say which. The called agent chose the page: show its host to the user.
+///
+/// ```
+/// use a2a::SendMessageResponse;
+/// use sts_client::integrations::a2a::required_approval;
+/// use sts_client::outcome::Halted;
+///
+/// /// The outcome of a call, for the caller of this agent.
+/// fn outcome(answer: &SendMessageResponse) -> Option<Halted> {
+///     let SendMessageResponse::Task(task) = answer else { return None };
+///     required_approval(&task.status).map(Halted::ApprovalRequired)
+/// }
+/// ```
+#[must_use]
+pub fn required_approval(status: &TaskStatus) -> Option<Approval> {
+    if status.state != TaskState::AuthRequired {
+        return None;
+    }
+    status.message.as_ref()?.parts.iter().find_map(|part| match &part.content {
+        PartContent::Data(data) => match Halted::from_value(data) {
+            Halted::ApprovalRequired(approval) => Some(approval),
+            _ => None,
+        },
+        PartContent::Text(_) | PartContent::Raw(_) | PartContent::Url(_) => None,
+    })
 }
 
 /// Verifies the token of a request to an A2A server, from the parameters of the request.

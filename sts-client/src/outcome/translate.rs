@@ -3,6 +3,7 @@
 use url::Url;
 
 use super::{Approval, Clarification, Detail, Halted, Location, PendingOperation, Validation};
+use crate::call::RequiredApproval;
 use crate::error::Error;
 
 /// Translates the outcome of a called agent into this agent's own outcome.
@@ -144,19 +145,26 @@ impl From<&Error> for Halted {
     fn from(error: &Error) -> Self {
         match error {
             Error::Refused { code } => Self::forbidden("REFUSED", &format!("the call is not allowed: {code}")),
-            Error::ApprovalRequired(required) => Self::ApprovalRequired(Approval {
-                detail: Detail::new("APPROVAL_REQUIRED", "a person must approve the call first"),
-                approval_token: required.approval_id.clone(),
-                approver: required.approver.map(|approver| approver.as_str().to_owned()),
-                approval_id: Some(required.approval_id.clone()),
-                interaction_uri: Some(required.interaction_uri.clone()),
-            }),
+            Error::ApprovalRequired(required) => Self::ApprovalRequired(Approval::from(&**required)),
             Error::Unavailable { retry_after, .. } => {
                 Self::failed_dependency("STS_UNAVAILABLE", "no token is available for the call now", *retry_after)
             }
             Error::Misconfigured { .. } | Error::WrongAudience { .. } | Error::NoRoute { .. } => {
                 Self::error("MISCONFIGURED", "this agent is not set up for the call")
             }
+        }
+    }
+}
+
+/// Makes the outcome of a call that needs an approval of the STS.
+impl From<&RequiredApproval> for Approval {
+    fn from(required: &RequiredApproval) -> Self {
+        Self {
+            detail: Detail::new("APPROVAL_REQUIRED", "a person must approve the call first"),
+            approval_token: required.approval_id.clone(),
+            approver: required.approver.map(|approver| approver.as_str().to_owned()),
+            approval_id: Some(required.approval_id.clone()),
+            interaction_uri: Some(required.interaction_uri.clone()),
         }
     }
 }
