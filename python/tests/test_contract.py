@@ -1,5 +1,6 @@
 """The contract of all languages, `sts-agent/contract.json`: what a call carries for each answer of the process, and that none is made else."""
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -102,6 +103,72 @@ def test_every_header_rule_is_asked_and_obeyed(sts_agent, client):
         for name, value in sent[0]:
             got[name] = f"{got[name]}, {value}" if name in got else value
         assert got == joined, rule
+
+
+class Refusing(Recorded):
+    """A target that refuses every token."""
+
+    def send(self, prepared, **arguments):
+        response = super().send(prepared, **arguments)
+        response.status_code, response.connection = 401, self
+        response.headers["www-authenticate"] = 'Bearer error="invalid_token"'
+        return response
+
+
+def refused_by_httpx(module, auth, sent):
+    def target(call):
+        sent.append(call)
+        return module.Response(401, headers={"www-authenticate": 'Bearer error="invalid_token"'})
+
+    with module.Client(transport=module.MockTransport(target), auth=auth.OnBehalf()) as client:
+        return client.post(URL, content=b"{}").status_code
+
+
+async def refused_by_httpx_async(sent):
+    async def target(call):
+        sent.append(call)
+        return httpx.Response(401, headers={"www-authenticate": 'Bearer error="invalid_token"'})
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(target), auth=agent_sts.httpx.OnBehalf()) as client:
+        return (await client.post(URL, content=b"{}")).status_code
+
+
+def refused_by_requests(sent):
+    session = requests.Session()
+    session.mount("https://", Refusing(sent))
+    return session.post(URL, data=b"{}", auth=agent_sts.requests.OnBehalf()).status_code
+
+
+REFUSED = {
+    "httpx": lambda sent: refused_by_httpx(httpx, agent_sts.httpx, sent),
+    "httpx async": lambda sent: asyncio.run(refused_by_httpx_async(sent)),
+    "httpx2": lambda sent: refused_by_httpx(httpx2, agent_sts.httpx2, sent),
+    "requests": refused_by_requests,
+}
+
+
+@pytest.mark.parametrize("client", REFUSED)
+def test_the_process_knows_the_first_attempt_of_a_repetition_and_may_refuse_it(sts_agent, client):
+    first = {"headers": [["authorization", "Bearer first"], ["idempotency-key", "order-7"]], "credential": "exchanged"}
+    refusal = {"error": "refused", "code": "invalid_token", "message": "only a weaker credential is left"}
+    outage = {"error": "unavailable", "message": "no token is available now"}
+    second = {"headers": [["authorization", "Bearer second"], ["idempotency-key", "order-7"]], "credential": "exchanged"}
+    for (status, body), calls in (((403, refusal), 1), ((503, outage), 1), ((200, second), 2)):
+        asked, sent = [], []
+
+        def answer(path, question):
+            asked.append((path, question))
+            if path == "/v1/forget":
+                return 200, {"repeat": True}
+            return (status, body) if "again" in question else (200, first)
+
+        sts_agent.answer = answer
+        with agent_sts.without_user():
+            assert REFUSED[client](sent) == 401
+        assert len(sent) == calls
+        assert [path for path, _ in asked] == ["/v1/headers", "/v1/forget", "/v1/headers"]
+        assert asked[1][1]["headers"] == asked[2][1]["again"]["headers"] == first["headers"]
+        assert asked[2][1] == {**asked[0][1], "again": first}
 
 
 async def test_every_refusal_is_the_answer_and_the_application_is_not_reached(sts_agent):

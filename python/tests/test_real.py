@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import contextvars
 import json
 import threading
@@ -192,6 +193,33 @@ async def test_a_target_that_refuses_the_token_gets_another_once(real):
     assert answer.status_code == 401 and len(tokens) == 2 and tokens[0] != tokens[1]
 
 
+async def test_calls_have_the_keys_of_their_bodies_in_any_order_also_by_headers_alone(real):
+    client = httpx.AsyncClient(transport=httpx.ASGITransport(target), auth=agent_sts.httpx.OnBehalf())
+
+    async def keys_of(bodies, context_of):
+        """The key of each body, in a request that repeats the same operation."""
+        keys = {}
+
+        async def app(scope, receive, send):
+            with context_of(scope):
+                for body in bodies:
+                    answer = await client.post(STOCK, content=body)
+                    keys[body] = dict(answer.json()["headers"])["idempotency-key"]
+            await send({"type": "http.response.start", "status": 204, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+
+        await request(agent_sts.Verified(app), real.tokens["alice"], **{"Idempotency-Key": "order-7"})
+        return keys
+
+    def by_headers(scope):
+        return agent_sts.of_headers([(name.decode(), value.decode()) for name, value in scope["headers"]])
+
+    for context_of in (by_headers, lambda _scope: contextlib.nullcontext()):
+        keys = await keys_of([b"pens", b"ink"], context_of)
+        assert keys[b"pens"] != keys[b"ink"]
+        assert await keys_of([b"ink", b"pens"], context_of) == keys
+
+
 async def test_the_process_gone_lets_nothing_out(real, tmp_path):
     sent = []
 
@@ -224,7 +252,8 @@ async def test_a_public_path_needs_no_caller_and_no_other_does(real):
 
     verified = agent_sts.Verified(app)
     assert (await request(verified, path="/.well-known/agent-card.json")).status_code == 204
-    for path in ("/", "/.well-known", "/.well-known/../stock", "/.well-known//stock", "/x/.well-known/y"):
+    dots = ("/.well-known/..", "/.well-known/.", "/.well-known/../stock", "/.well-known/..\\stock", "/.well-known/%2e%2e")
+    for path in ("/", "/.well-known", "/.well-known//stock", "/x/.well-known/y", *dots):
         scope = {"type": "http", "method": "GET", "path": path, "headers": [], "query_string": b""}
         statuses = []
 

@@ -46,6 +46,6 @@ async def test_it_refuses_and_is_unavailable_as_a_test_says(sts_agent):
 
 
 def test_a_place_on_another_machine_is_refused():
-    for place in ("192.0.2.1:9009", "example.com:9009", "agent.sock", "127.0.0.1"):
+    for place in ("192.0.2.1:9009", "example.com:9009", "agent.sock", "127.0.0.1", "localhost:9009"):
         with pytest.raises(agent_sts.Misconfigured):
             agent_sts.Process(place)

@@ -10,11 +10,15 @@ pub(crate) type HeaderPairs = Vec<[String; 2]>;
 /// The maximum number of headers in a request.
 const MAX_HEADERS: usize = 200;
 
+/// The maximum number of headers in an answer of this process: those of a request, and those that it
+/// adds, of which most are forwarded from another request.
+const MAX_ANSWERED: usize = 2 * MAX_HEADERS + 16;
+
 /// A header that cannot stand on the wire. The position is counted from 0.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub(crate) enum HeaderError {
-    #[error("there are more than {MAX_HEADERS} headers")]
-    Count,
+    #[error("there are more than {0} headers")]
+    Count(usize),
     #[error("header {0} has a name that is no token")]
     Name(usize),
     #[error("header {0} has a value with a control character, or with one that is not of Latin-1")]
@@ -24,8 +28,17 @@ pub(crate) enum HeaderError {
 /// Reads pairs. A line break, a colon or a space in the wrong place is an error, so that no pair can
 /// become two headers.
 pub(crate) fn read(pairs: &[[String; 2]]) -> Result<HeaderMap, HeaderError> {
-    if pairs.len() > MAX_HEADERS {
-        return Err(HeaderError::Count);
+    read_at_most(MAX_HEADERS, pairs)
+}
+
+/// Reads pairs that an answer of this process gave.
+pub(crate) fn read_answered(pairs: &[[String; 2]]) -> Result<HeaderMap, HeaderError> {
+    read_at_most(MAX_ANSWERED, pairs)
+}
+
+fn read_at_most(max: usize, pairs: &[[String; 2]]) -> Result<HeaderMap, HeaderError> {
+    if pairs.len() > max {
+        return Err(HeaderError::Count(max));
     }
     let mut headers = HeaderMap::new();
     for (position, [name, value]) in pairs.iter().enumerate() {
@@ -73,7 +86,10 @@ mod tests {
             assert!(read(&[pair]).is_err(), "{name:?}: {value:?}");
         }
         let many = vec![["x-a".to_owned(), "b".to_owned()]; MAX_HEADERS + 1];
-        assert_eq!(read(&many), Err(HeaderError::Count));
+        assert_eq!(read(&many), Err(HeaderError::Count(MAX_HEADERS)));
+        assert!(read_answered(&many).is_ok());
+        let more = vec![["x-a".to_owned(), "b".to_owned()]; MAX_ANSWERED + 1];
+        assert_eq!(read_answered(&more), Err(HeaderError::Count(MAX_ANSWERED)));
     }
 
     #[test]

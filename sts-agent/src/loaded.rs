@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use ::http::HeaderMap;
 use ::http::request::Parts;
+use sts_client::dedup::DedupStore;
 use sts_client::inbound::Refusal;
 use sts_client::{BuildError, CallContext, Caller, Clock, Entropy, Propagator, StartError, Verifier};
 use thiserror::Error;
@@ -30,12 +32,16 @@ pub enum LoadError {
     Start(#[from] StartError),
 }
 
+/// The reasons why a bound token is refused without its request.
+const NEEDS_REQUEST: [&str; 2] = ["bound", "proof_without_request"];
+
 /// The two halves of sts-client, from one version of the file.
 #[derive(Debug)]
 pub(crate) struct Loaded {
     verifier: Option<Verifier>,
     propagator: Propagator,
     contexts: Contexts,
+    clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 }
 
@@ -48,6 +54,8 @@ pub(crate) enum CallerError {
     Header(#[from] HeaderError),
     #[error("the caller is refused")]
     Refused(#[from] Refusal),
+    #[error("the context of the request is gone, and its bound token cannot be verified again: verify a new request")]
+    Lost,
 }
 
 /// The part of an inbound request that a proof of possession names.
@@ -59,17 +67,28 @@ pub(crate) enum Presented {
 }
 
 impl Loaded {
-    /// Reads the text of `agent.toml`. Fetches the tokens that a route keeps for an outage.
-    pub(crate) async fn read(text: &str, surroundings: &Surroundings) -> Result<Self, LoadError> {
+    /// Reads the text of `agent.toml`. Fetches the tokens that a route keeps for an outage. `replays` is
+    /// the store of used proofs for a file that names none.
+    pub(crate) async fn read(
+        text: &str,
+        surroundings: &Surroundings,
+        replays: Arc<dyn DedupStore>,
+    ) -> Result<Self, LoadError> {
         let Surroundings { clock, entropy } = surroundings;
         let propagator = Propagator::from_toml(text)?.clock(Arc::clone(clock)).entropy(Arc::clone(entropy));
-        let has_inbound = text.parse::<toml::Table>().is_ok_and(|file| file.contains_key("inbound"));
-        let verifier = match has_inbound {
-            true => Some(Verifier::from_toml(text)?.clock(Arc::clone(clock)).entropy(Arc::clone(entropy)).build()?),
-            false => None,
+        let file = text.parse::<toml::Table>().unwrap_or_default();
+        let verifier = match file.get("inbound") {
+            Some(inbound) => {
+                let builder = Verifier::from_toml(text)?.clock(Arc::clone(clock)).entropy(Arc::clone(entropy));
+                let has = |key| inbound.get(key).is_some();
+                let is_ours = has("public_url") && !has("replay_store_url_file");
+                Some(if is_ours { builder.replays(replays) } else { builder }.build()?)
+            }
+            None => None,
         };
         let propagator = propagator.build().await?;
-        Ok(Self { verifier, propagator, contexts: Contexts::new(), entropy: Arc::clone(entropy) })
+        let (clock, entropy) = (Arc::clone(clock), Arc::clone(entropy));
+        Ok(Self { verifier, propagator, contexts: Contexts::new(), clock, entropy })
     }
 
     pub(crate) fn propagator(&self) -> &Propagator {
@@ -87,7 +106,7 @@ impl Loaded {
         pairs: HeaderPairs,
         presented: Presented,
     ) -> Result<(Caller, HeaderPairs), CallerError> {
-        let caller = self.caller(&pairs, presented).await?;
+        let caller = self.caller(header_pairs::read(&pairs)?, presented).await?;
         let mut inbound = pairs;
         let correlation_id = sts_client::X_CORRELATION_ID;
         inbound.retain(|[name, _]| {
@@ -95,24 +114,32 @@ impl Loaded {
         });
         inbound.push([correlation_id.as_str().to_owned(), caller.correlation_id().as_str().to_owned()]);
         inbound.push([CONTEXT.as_str().to_owned(), contexts::new_id(self.entropy())]);
-        self.contexts.keep(&inbound, CallContext::from(&caller));
+        self.contexts.keep(&inbound, CallContext::from(&caller), caller.expires_at());
         Ok((caller, inbound))
     }
 
     /// Returns the context of the headers that [`Self::verify`] gave. Verifies them again, if it is
     /// not kept any more.
     pub(crate) async fn context(&self, inbound: &HeaderPairs) -> Result<CallContext, CallerError> {
-        if let Some(context) = self.contexts.find(inbound) {
+        if let Some(context) = self.contexts.find(inbound, self.clock.now()) {
             return Ok(context);
         }
-        let context = CallContext::from(self.caller(inbound, Presented::Headers).await?);
-        self.contexts.keep(inbound, context.clone());
+        let caller = match self.caller(header_pairs::read_answered(inbound)?, Presented::Headers).await {
+            Ok(caller) => caller,
+            Err(CallerError::Refused(refusal))
+                if was_verified(inbound) && NEEDS_REQUEST.contains(&refusal.reason()) =>
+            {
+                return Err(CallerError::Lost);
+            }
+            Err(error) => return Err(error),
+        };
+        let context = CallContext::from(&caller);
+        self.contexts.keep(inbound, context.clone(), caller.expires_at());
         Ok(context)
     }
 
-    async fn caller(&self, pairs: &HeaderPairs, presented: Presented) -> Result<Caller, CallerError> {
+    async fn caller(&self, mut headers: HeaderMap, presented: Presented) -> Result<Caller, CallerError> {
         let verifier = self.verifier.as_ref().ok_or(CallerError::NoInbound)?;
-        let mut headers = header_pairs::read(pairs)?;
         headers.remove(CONTEXT);
         Ok(match presented {
             Presented::Headers => verifier.verify(&headers).await?,
@@ -122,4 +149,9 @@ impl Loaded {
             }
         })
     }
+}
+
+/// Returns true for headers that the answer of a verification gave.
+fn was_verified(inbound: &HeaderPairs) -> bool {
+    inbound.iter().any(|[name, _]| name.eq_ignore_ascii_case(CONTEXT.as_str()))
 }

@@ -8,7 +8,7 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import { createHash } from "node:crypto";
 
-import { NoContext } from "./errors.js";
+import { AgentError, NoContext } from "./errors.js";
 import { defaultProcess, type HeaderPairs, type LocalProcess } from "./process.js";
 
 /** A user or an agent, under the issuer that names it. */
@@ -38,6 +38,20 @@ export interface Caller {
 
 type OfCall = { inbound: HeaderPairs } | { without_user: { tenant_id?: string } };
 
+/** A call before it has the headers of `sts-agent`. The body is undefined for a stream, which can be sent once. */
+export interface Call {
+  method: string;
+  url: string;
+  headers: HeaderPairs;
+  body: Uint8Array | undefined;
+}
+
+/** The headers of a call, and the kind of its credential. */
+export interface Sent {
+  headers: HeaderPairs;
+  credential: string;
+}
+
 /** The context of the calls of one request. */
 export class Context {
   readonly caller: Caller | undefined;
@@ -53,19 +67,33 @@ export class Context {
 
   /** All headers of a call, which replace those that it has. */
   async headers(method: string, url: string, headers: HeaderPairs = [], body?: Uint8Array): Promise<HeaderPairs> {
+    return (await this.send({ method, url, headers, body })).headers;
+  }
+
+  /** What to send for a call. */
+  async send(call: Call): Promise<Sent> {
     this.check();
+    const { method, url, headers, body } = call;
     // The digest is for the idempotency key of the call alone.
     const isKeyed = body !== undefined && this.caller?.idempotency_key !== undefined;
     const digest = isKeyed ? { body_sha256: createHash("sha256").update(body).digest("hex") } : {};
-    const answer = await this.#process.ask("/v1/headers", { method, url, headers, ...digest, ...this.#ofCall });
-    return (answer as { headers: HeaderPairs }).headers;
+    return (await this.#process.ask("/v1/headers", { method, url, headers, ...digest, ...this.#ofCall })) as Sent;
   }
 
-  /** Tells that the target refused a call. True if the call may be sent once more, with new headers. */
-  async refused(url: string, sent: HeaderPairs, status: number, headers: HeaderPairs): Promise<boolean> {
+  /** What to send once more for a call that its target refused; undefined if that answer is the outcome. */
+  async sendAgain({ method, url, headers, body }: Call, first: Sent, status: number, answer: HeaderPairs): Promise<Sent | undefined> {
     this.check();
-    const answer = await this.#process.ask("/v1/forget", { url, headers: sent, answer: { status, headers }, ...this.#ofCall });
-    return (answer as { repeat: boolean }).repeat;
+    const refusal = { url, headers: first.headers, answer: { status, headers: answer }, ...this.#ofCall };
+    try {
+      const { repeat } = (await this.#process.ask("/v1/forget", refusal)) as { repeat: boolean };
+      if (!repeat || body === undefined) return undefined;
+      this.check();
+      return (await this.#process.ask("/v1/headers", { method, url, headers, again: first, ...this.#ofCall })) as Sent;
+    } catch (error) {
+      if (!(error instanceof AgentError)) throw error;
+      process.emitWarning(`no other token for a call whose target refused its token: ${error.message}`);
+      return undefined;
+    }
   }
 
   /** Fails if the request has ended. */
@@ -148,7 +176,8 @@ export async function verify(request: Inbound, process: LocalProcess): Promise<{
 
 /** True for a path that is served without a caller: to GET and HEAD, below one of the prefixes. */
 export function isPublic(method: string, path: string, prefixes: readonly string[]): boolean {
-  const isPlain = !path.includes("%") && path.split("/").slice(1, -1).every((part) => part !== "" && part !== "." && part !== "..");
+  const parts = path.split("/").slice(1);
+  const isPlain = !/[%\\]/.test(path) && parts.every((part, at) => part !== "." && part !== ".." && (part !== "" || at === parts.length - 1));
   return (method === "GET" || method === "HEAD") && isPlain && prefixes.some((prefix) => path.startsWith(prefix));
 }
 

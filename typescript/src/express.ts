@@ -2,7 +2,7 @@
 
 import type { IncomingMessage, ServerResponse } from "node:http";
 
-import { isPublic, PUBLIC, verify, within } from "./context.js";
+import { type Caller, type Context, isPublic, PUBLIC, verify, within } from "./context.js";
 import { AgentError } from "./errors.js";
 import { defaultProcess, type HeaderPairs, type LocalProcess } from "./process.js";
 
@@ -22,15 +22,37 @@ export function verified(options: { process?: LocalProcess; publicPaths?: readon
     for (let at = 0; at + 1 < request.rawHeaders.length; at += 2) headers.push([request.rawHeaders[at]!, request.rawHeaders[at + 1]!]);
     const peer = request.socket.remoteAddress;
     const inbound = { headers, method, path, ...(peer === undefined ? {} : { peer }) };
-    verify(inbound, options.process ?? defaultProcess()).then(
-      ({ context, caller }) => {
-        request.headers["x-correlation-id"] = caller.correlation_id;
-        response.setHeader("x-correlation-id", caller.correlation_id);
-        response.once("close", () => context.close());
-        within(context, next);
-      },
-      (error: unknown) => (error instanceof AgentError ? refuse(error, response) : next(error)),
-    );
+    let end: (() => void) | undefined;
+    let isEnded = response.closed;
+    response.once("close", () => {
+      isEnded = true;
+      end?.();
+    });
+    let isPassedOn = false;
+    const passOn = (error?: unknown) => {
+      isPassedOn = true;
+      next(error);
+    };
+    const serve = ({ context, caller }: { context: Context; caller: Caller }) => {
+      end = () => context.close();
+      // The requester has gone, or another middleware has answered.
+      if (isEnded || response.headersSent) return end();
+      request.headers["x-correlation-id"] = caller.correlation_id;
+      response.setHeader("x-correlation-id", caller.correlation_id);
+      within(context, passOn);
+    };
+    const fail = (error: unknown) => {
+      if (isEnded || response.headersSent) return;
+      if (error instanceof AgentError) refuse(error, response);
+      else passOn(error);
+    };
+    verify(inbound, options.process ?? defaultProcess()).then(serve, fail).catch((error: unknown) => {
+      end?.();
+      if (!isPassedOn) return passOn(error);
+      // `next` has thrown, and must not run twice.
+      response.destroy();
+      process.emitWarning(error instanceof Error ? error : String(error));
+    });
   };
 }
 

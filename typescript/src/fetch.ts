@@ -1,6 +1,6 @@
 /** Outbound calls by `fetch`, and by every SDK that takes one: MCP (`{ fetch: onBehalf() }`), A2A (`{ fetchImpl: onBehalf() }`). */
 
-import { current } from "./context.js";
+import { current, type Sent } from "./context.js";
 import type { HeaderPairs } from "./process.js";
 
 export interface OnBehalfOptions {
@@ -19,23 +19,24 @@ export function onBehalf(options: OnBehalfOptions = {}): typeof globalThis.fetch
     const isRequest = input instanceof Request;
     const method = (init?.method ?? (isRequest ? input.method : "GET")).toUpperCase();
     const url = isRequest ? input.url : String(input);
-    const given: HeaderPairs = [...new Headers(init?.headers ?? (isRequest ? input.headers : undefined))];
+    const headers: HeaderPairs = [...new Headers(init?.headers ?? (isRequest ? input.headers : undefined))];
     const body = init?.body ?? (isRequest ? input.body : undefined);
     const signal = init?.signal ?? (isRequest ? input.signal : undefined);
     const known = bytes(body);
+    const call = { method, url, headers, body: known };
     const redirect = init?.redirect === "error" ? "error" : "manual";
-    const call = async (): Promise<[Response, HeaderPairs]> => {
-      const headers = await context.headers(method, url, given, known);
-      const sent = { ...init, method, headers, redirect, ...(signal ? { signal } : {}) } as RequestInit;
-      if (body !== undefined && body !== null) Object.assign(sent, { body, ...(known === undefined ? { duplex: "half" } : {}) });
-      return [await send(url, sent), headers];
+    const answer = ({ headers }: Sent): Promise<Response> => {
+      const request = { ...init, method, headers, redirect, ...(signal ? { signal } : {}) } as RequestInit;
+      if (body !== undefined && body !== null) Object.assign(request, { body, ...(known === undefined ? { duplex: "half" } : {}) });
+      return send(url, request);
     };
-    const [response, headers] = await call();
+    const first = await context.send(call);
+    const response = await answer(first);
     if (response.status !== 401) return response;
-    const mayRepeat = await context.refused(url, headers, 401, [...response.headers]);
-    if (!mayRepeat || (body !== undefined && body !== null && known === undefined)) return response;
+    const second = await context.sendAgain(call, first, 401, [...response.headers]);
+    if (second === undefined) return response;
     await response.body?.cancel();
-    return (await call())[0];
+    return answer(second);
   };
 }
 

@@ -30,22 +30,41 @@ export function verifiedHono(options: { process?: LocalProcess; publicPaths?: re
     const { context, caller } = verifiedRequest;
     try {
       await within(context, next);
+      // A call that was not made, and that the handler does not answer for.
+      if (c.error instanceof AgentError) c.res = answered(c.error);
+      // The body of an answer to HEAD is not read. Any other may make calls after the handler has returned.
+      const body = method === "HEAD" ? null : c.res.body;
+      if (body === null) context.close();
+      // The headers of an answer that was fetched cannot be changed.
+      if (c.res.status >= 200) c.res = new Response(body && ending(body, () => context.close()), c.res);
+      c.res.headers.set("x-correlation-id", caller.correlation_id);
     } catch (error) {
       context.close();
       throw error;
     }
-    // A call that was not made, and that the handler does not answer for.
-    if (c.error instanceof AgentError) c.res = answered(c.error);
-    c.res.headers.set("x-correlation-id", caller.correlation_id);
-    // A streamed body may make calls after the handler has returned.
-    if (c.res.body === null) {
-      context.close();
-    } else {
-      const end = new TransformStream({ flush: () => context.close() });
-      c.res = new Response(c.res.body.pipeThrough(end), c.res);
-    }
     return undefined;
   };
+}
+
+/** The same body, which calls `end` when it is read, fails or is cancelled. */
+function ending(body: ReadableStream<Uint8Array>, end: () => void): ReadableStream<Uint8Array> {
+  const reader = body.getReader();
+  const pull = async (controller: ReadableStreamDefaultController<Uint8Array>) => {
+    try {
+      const { done, value } = await reader.read();
+      if (!done) return controller.enqueue(value);
+      end();
+      controller.close();
+    } catch (error) {
+      end();
+      throw error;
+    }
+  };
+  const cancel = async (reason: unknown) => {
+    end();
+    await reader.cancel(reason);
+  };
+  return new ReadableStream({ pull, cancel }, { highWaterMark: 0 });
 }
 
 function answered({ response: { status, headers, body } }: AgentError): Response {

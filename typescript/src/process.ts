@@ -31,7 +31,7 @@ export class LocalProcess {
     if (this.#isSocket) {
       this.#options = { agent, socketPath: place.replace(/^unix:/, "") };
     } else {
-      const address = /^(127\.0\.0\.1|localhost|\[::1\]):(\d+)$/.exec(plain);
+      const address = /^(127\.0\.0\.1|\[::1\]):(\d+)$/.exec(plain);
       if (!address) throw new Misconfigured(`"${place}" is neither the path of a socket nor an address of this machine alone`);
       this.#options = { agent, host: address[1]!.replace(/[[\]]/g, ""), port: Number(address[2]) };
     }

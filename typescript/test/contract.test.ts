@@ -1,16 +1,13 @@
 /** The contract of all languages, `sts-agent/contract.json`: what a call carries for each answer of the process, and that none is made else. */
 
 import assert from "node:assert/strict";
-import { once } from "node:events";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { createServer } from "node:http";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 
 import { Hono } from "hono";
 
-import { type AgentResponse, LocalProcess, onBehalf, Refused, Unavailable, verifiedHono, withoutUser } from "../src/index.js";
+import { type AgentResponse, onBehalf, Refused, Unavailable, verifiedHono, withoutUser } from "../src/index.js";
+import { StandIn } from "./stand_in.js";
 
 type Pairs = [string, string][];
 
@@ -24,31 +21,13 @@ interface Contract {
 const path = process.env.AGENT_STS_CONTRACT;
 if (path === undefined) throw new Error("run by `cargo test -p sts-tests --test it -- packages`");
 const contract = JSON.parse(readFileSync(path, "utf8")) as Contract;
-const folder = mkdtempSync(join(tmpdir(), "sts"));
-const socket = join(folder, "agent.sock");
-const agent = new LocalProcess(socket);
+const standIn = new StandIn();
+const agent = standIn.process;
 let answer: { status: number; body: unknown };
-let asked: { headers?: Pairs } = {};
+standIn.answer = () => answer;
 
-/** A stand-in for `sts-agent`, which gives one answer. */
-const standIn = createServer((request, response) => {
-  let text = "";
-  request.on("data", (part) => (text += part));
-  request.on("end", () => {
-    asked = JSON.parse(text);
-    response.writeHead(answer.status, { "content-type": "application/json" }).end(JSON.stringify(answer.body));
-  });
-});
-
-before(async () => {
-  standIn.listen(socket);
-  await once(standIn, "listening");
-});
-after(() => {
-  standIn.closeAllConnections();
-  standIn.close();
-  rmSync(folder, { recursive: true });
-});
+before(() => standIn.start());
+after(() => standIn.stop());
 
 const sent: Pairs[] = [];
 const http = onBehalf({
@@ -85,7 +64,8 @@ test("every header rule is asked and obeyed", async () => {
     answer = { status: 200, body: { headers: expected, credential: "exchanged" } };
     sent.length = 0;
     await call(given);
-    const names = new Set(asked.headers?.map(([name]) => name.toLowerCase()));
+    const asked = standIn.asked.at(-1)?.question.headers as Pairs;
+    const names = new Set(asked.map(([name]) => name.toLowerCase()));
     assert.ok(given.every(([name]) => names.has(name.toLowerCase())));
     // A `Headers` joins what is repeated.
     assert.deepEqual(sent, [[...new Headers(expected)]]);

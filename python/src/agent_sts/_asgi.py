@@ -66,7 +66,8 @@ class Verified:
 
     def _is_public(self, scope: Scope) -> bool:
         path = scope["path"]
-        is_plain = not any(part in ("", ".", "..") for part in path.split("/")[1:-1]) and "%" not in path
+        *folders, last = path.split("/")[1:] or [""]
+        is_plain = "" not in folders and not {".", ".."} & {*folders, last} and not {"%", "\\"} & {*path}
         return scope["method"] in ("GET", "HEAD") and is_plain and path.startswith(self._public)
 
 

@@ -10,13 +10,17 @@ import contextlib
 import functools
 import hashlib
 import inspect
+import logging
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar, overload
 
-from ._errors import NoContext
+from ._errors import NoContext, StsError
 from ._process import Process
+
+_LOG = logging.getLogger("agent_sts")
+_NO_OTHER = "no other token for a call whose target refused its token: %s"
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -83,6 +87,24 @@ def caller_of(answer: Mapping[str, Any]) -> Caller:
     )
 
 
+@dataclass(frozen=True)
+class Call:
+    """A call before it has the headers of `sts-agent`. The body is None for a stream, which can be sent once."""
+
+    method: str
+    url: str
+    headers: Headers = field(repr=False)
+    body: bytes | None = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Sent:
+    """The headers of a call, and the kind of its credential."""
+
+    headers: Headers = field(repr=False)
+    credential: str
+
+
 class Context:
     """The context of the calls of one request."""
 
@@ -101,35 +123,57 @@ class Context:
 
     def headers(self, method: str, url: str, headers: Iterable[tuple[str, str]] = (), body: bytes | None = None) -> Headers:
         """All headers of a call, which replace those that it has. Blocks the thread for the question."""
-        return _pairs(self.process.ask("/v1/headers", self._question(method, url, headers, body)))
+        return self.send(Call(method, url, list(headers), body)).headers
 
     async def headers_async(
         self, method: str, url: str, headers: Iterable[tuple[str, str]] = (), body: bytes | None = None
     ) -> Headers:
         """As `headers`, in asyncio."""
-        return _pairs(await self.process.ask_async("/v1/headers", self._question(method, url, headers, body)))
+        return (await self.send_async(Call(method, url, list(headers), body))).headers
 
-    def refused(self, url: str, sent: Headers, status: int, answer: Headers) -> bool:
-        """Tells that the target refused a call. True if the call may be sent once more, with new headers."""
-        return bool(self.process.ask("/v1/forget", self._refusal(url, sent, status, answer))["repeat"])
+    def send(self, call: Call) -> Sent:
+        """What to send for a call."""
+        return _sent(self.process.ask("/v1/headers", self._question(call)))
 
-    async def refused_async(self, url: str, sent: Headers, status: int, answer: Headers) -> bool:
-        """As `refused`, in asyncio."""
-        return bool((await self.process.ask_async("/v1/forget", self._refusal(url, sent, status, answer)))["repeat"])
+    async def send_async(self, call: Call) -> Sent:
+        """As `send`, in asyncio."""
+        return _sent(await self.process.ask_async("/v1/headers", self._question(call)))
 
-    def _question(
-        self, method: str, url: str, headers: Iterable[tuple[str, str]], body: bytes | None
-    ) -> dict[str, Any]:
+    def send_again(self, call: Call, first: Sent, status: int, answer: Headers) -> Sent | None:
+        """What to send once more for a call that its target refused; None if that answer is the outcome."""
+        refusal = self._refusal(call, first, status, answer)
+        try:
+            if not self.process.ask("/v1/forget", refusal)["repeat"] or call.body is None:
+                return None
+            return _sent(self.process.ask("/v1/headers", self._question(call, first)))
+        except StsError as error:
+            _LOG.warning(_NO_OTHER, error)
+            return None
+
+    async def send_again_async(self, call: Call, first: Sent, status: int, answer: Headers) -> Sent | None:
+        """As `send_again`, in asyncio."""
+        refusal = self._refusal(call, first, status, answer)
+        try:
+            if not (await self.process.ask_async("/v1/forget", refusal))["repeat"] or call.body is None:
+                return None
+            return _sent(await self.process.ask_async("/v1/headers", self._question(call, first)))
+        except StsError as error:
+            _LOG.warning(_NO_OTHER, error)
+            return None
+
+    def _question(self, call: Call, first: Sent | None = None) -> dict[str, Any]:
         self.check()
-        question = {"method": method, "url": url, "headers": list(headers), **self._of_call}
-        # The digest is for the idempotency key of the call alone.
-        if body is not None and self._caller is not None and self._caller.idempotency_key is not None:
-            question["body_sha256"] = hashlib.sha256(body).hexdigest()
+        question = {"method": call.method, "url": call.url, "headers": call.headers, **self._of_call}
+        if first is not None:
+            question["again"] = {"headers": first.headers, "credential": first.credential}
+        # The digest is for the idempotency key of the call alone. Headers that are not verified yet may have one too.
+        elif call.body is not None and any(name.lower() == "idempotency-key" for name, _ in self._of_call.get("inbound", ())):
+            question["body_sha256"] = hashlib.sha256(call.body).hexdigest()
         return question
 
-    def _refusal(self, url: str, sent: Headers, status: int, answer: Headers) -> dict[str, Any]:
+    def _refusal(self, call: Call, first: Sent, status: int, answer: Headers) -> dict[str, Any]:
         self.check()
-        return {"url": url, "headers": sent, "answer": {"status": status, "headers": answer}, **self._of_call}
+        return {"url": call.url, "headers": first.headers, "answer": {"status": status, "headers": answer}, **self._of_call}
 
     def check(self) -> None:
         """Fails if the request has ended."""
@@ -234,5 +278,5 @@ def default_process() -> Process:
     return _DEFAULT[0]
 
 
-def _pairs(answer: Mapping[str, Any]) -> Headers:
-    return [(name, value) for name, value in answer["headers"]]
+def _sent(answer: Mapping[str, Any]) -> Sent:
+    return Sent([(name, value) for name, value in answer["headers"]], answer["credential"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Generator
 from typing import Any
 
-from ._context import Context, Headers, current
+from ._context import Call, Headers, current
 
 
 class Flow:
@@ -19,41 +19,36 @@ class Flow:
 
     def sync_auth_flow(self, request: Any) -> Generator[Any, Any, None]:
         """The flow of a client that blocks."""
-        context, asked, body = _begin(request)
-        _set(request, context.headers(*asked, body))
+        context, call = current(), _call(request)
+        sent = context.send(call)
+        _set(request, sent.headers)
         response = yield request
-        if response.status_code == 401 and context.refused(asked[1], _sent(request), 401, _got(response)) and body is not None:
-            _set(request, context.headers(*asked, body))
+        if response.status_code == 401 and (again := context.send_again(call, sent, 401, _headers(response))):
+            _set(request, again.headers)
             yield request
 
     async def async_auth_flow(self, request: Any) -> AsyncGenerator[Any, Any]:
         """The flow of a client of asyncio."""
-        context, asked, body = _begin(request)
-        _set(request, await context.headers_async(*asked, body))
+        context, call = current(), _call(request)
+        sent = await context.send_async(call)
+        _set(request, sent.headers)
         response = yield request
-        if response.status_code != 401:
-            return
-        if await context.refused_async(asked[1], _sent(request), 401, _got(response)) and body is not None:
-            _set(request, await context.headers_async(*asked, body))
+        if response.status_code == 401 and (again := await context.send_again_async(call, sent, 401, _headers(response))):
+            _set(request, again.headers)
             yield request
 
 
-def _begin(request: Any) -> tuple[Context, tuple[str, str, Headers], bytes | None]:
-    asked = (request.method, str(request.url), _sent(request))
+def _call(request: Any) -> Call:
     try:
         body: bytes | None = request.content
     except RuntimeError:
         # A stream, which can be sent once.
         body = None
-    return current(), asked, body
+    return Call(request.method, str(request.url), _headers(request), body)
 
 
-def _sent(request: Any) -> Headers:
-    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw]
-
-
-def _got(response: Any) -> Headers:
-    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in response.headers.raw]
+def _headers(message: Any) -> Headers:
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in message.headers.raw]
 
 
 def _set(request: Any, headers: Headers) -> None:

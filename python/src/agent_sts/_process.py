@@ -50,7 +50,7 @@ class Process:
             self._path = text.removeprefix("unix:")
         else:
             host, separator, port = stripped.rpartition(":")
-            if not separator or host not in ("127.0.0.1", "localhost", "[::1]") or not port.isdigit():
+            if not separator or host not in ("127.0.0.1", "[::1]") or not port.isdigit():
                 raise Misconfigured(f"{text!r} is neither the path of a socket nor an address of this machine alone")
             self._address = (host.strip("[]"), int(port))
         self._place = text

@@ -7,11 +7,20 @@ from typing import Any
 import requests
 from requests.auth import AuthBase
 
-from ._context import Headers, current
+from ._context import Call, Headers, current
+
+
+# What a header says of one call, and must not say of the call to which it is redirected.
+_OF_ONE_CALL = frozenset(
+    ("authorization", "cookie", "dpop", "idempotency-key", "proxy-authorization", "x-delegation-fallback", "x-tenant-id")
+)
 
 
 class OnBehalf(AuthBase):
-    """Makes every call of a session on behalf of the caller of the request. One session serves all requests."""
+    """Makes every call of a session on behalf of the caller of the request. One session serves all requests.
+
+    A redirect is followed without a token: the place that a target names is no target of the agent.
+    """
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         # requests types neither `copy` nor `register_hook`.
@@ -21,26 +30,38 @@ class OnBehalf(AuthBase):
         before = _pairs(request.headers)
         body = request.body.encode() if isinstance(request.body, str) else request.body
         body = b"" if body is None else body
-        kept = body if isinstance(body, bytes) else None
-        _set(request, context.headers(method, url, before, kept))
+        call = Call(method, url, before, body if isinstance(body, bytes) else None)
+        sent = context.send(call)
+        _set(request, sent.headers)
+
+        def answered(response: requests.Response, **arguments: Any) -> requests.Response:
+            # The answer to a redirected request, which has no token.
+            if response.request is not request:
+                return response
+            response = again(response, **arguments)
+            if response.is_redirect:
+                # The session copies these headers for the place that it is redirected to.
+                _set(request, [(name, value) for name, value in before if name.lower() not in _OF_ONE_CALL])
+            return response
 
         def again(response: requests.Response, **arguments: Any) -> requests.Response:
-            if response.status_code != 401 or not context.refused(url, _pairs(request.headers), 401, _pairs(response.headers)):
+            if response.status_code != 401:
                 return response
-            if kept is None:
+            second = context.send_again(call, sent, 401, _pairs(response.headers))
+            if second is None:
                 return response
             _ = response.content
             response.close()
             repeated: requests.PreparedRequest = untyped.copy()
             repeated.hooks = {"response": []}
-            _set(repeated, context.headers(method, url, before, kept))
+            _set(repeated, second.headers)
             connection: Any = getattr(response, "connection")
             answer: requests.Response = connection.send(repeated, **arguments)
             answer.history.append(response)
             answer.request = repeated
             return answer
 
-        untyped.register_hook("response", again)
+        untyped.register_hook("response", answered)
         return request
 
 

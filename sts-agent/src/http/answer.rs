@@ -149,6 +149,12 @@ impl From<CallerError> for Failure {
                 failure.response = Some(AgentResponse::of(refusal.to_response()));
                 failure
             }
+            CallerError::Lost => {
+                let mut failure = Self::new(FailureKind::Unavailable, error.to_string());
+                failure.retry_after_seconds = Some(1);
+                failure.response = Some(AgentResponse::new_request());
+                failure
+            }
         }
     }
 }
@@ -158,6 +164,14 @@ impl AgentResponse {
         let (parts, body) = response.into_parts();
         let body = String::from_utf8_lossy(&body).into_owned();
         Box::new(Self { status: parts.status.as_u16(), headers: header_pairs::write(&parts.headers), body })
+    }
+
+    /// The answer to a caller that is served when it sends its request again, with a new proof.
+    fn new_request() -> Box<Self> {
+        let status = StatusCode::SERVICE_UNAVAILABLE.as_u16();
+        let headers = [("content-type", "application/json"), ("cache-control", "no-store"), ("retry-after", "1")];
+        let headers = headers.map(|(name, value)| [name.to_owned(), value.to_owned()]).into();
+        Box::new(Self { status, headers, body: r#"{"error":"temporarily_unavailable"}"#.to_owned() })
     }
 }
 

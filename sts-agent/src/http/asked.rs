@@ -12,7 +12,7 @@ use super::answer::Failure;
 use crate::header_pairs::HeaderPairs;
 use crate::loaded::Loaded;
 
-/// The maximum size of a body: two sets of headers.
+/// The maximum size of a body: three sets of headers.
 const MAX_BODY_BYTES: usize = 512 * 1024;
 
 /// The context of a call without a user.

@@ -59,7 +59,7 @@ pub(super) struct Forgotten {
 pub(super) async fn forget(State(api): State<Api>, request: Request) -> Response {
     answer::timed("forget", async {
         let ForgetRequest { url, inbound, without_user, headers, answer } = asked::json(request.into_body()).await?;
-        let (url, sent) = (asked::url(&url)?, header_pairs::read(&headers)?);
+        let (url, sent) = (asked::url(&url)?, header_pairs::read_answered(&headers)?);
         let loaded = api.live.current();
         let context = asked::context(&loaded, inbound, without_user).await?;
         let repeat = match answer {

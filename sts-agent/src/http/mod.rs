@@ -84,11 +84,12 @@ where
 
 fn router(api: Api) -> Router {
     let (questions, _document) = routes().split_for_parts();
-    let questions = questions.layer(middleware::from_fn_with_state(api.clone(), authenticated));
+    let authenticated = questions
+        .route("/metrics", get(observe::metrics))
+        .layer(middleware::from_fn_with_state(api.clone(), authenticated));
     Router::new()
         .route("/healthz", get(observe::healthz))
-        .route("/metrics", get(observe::metrics))
-        .merge(questions)
+        .merge(authenticated)
         .fallback(answer::unknown_endpoint)
         .method_not_allowed_fallback(answer::unknown_method)
         .with_state(api)

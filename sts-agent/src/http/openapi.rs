@@ -22,7 +22,7 @@ pub fn openapi() -> String {
     let mut document = super::routes().into_openapi();
     let mut info = Info::new("sts-agent", env!("CARGO_PKG_VERSION"));
     info.description = Some(
-        "The local process of an agent: verifies its callers, and makes the headers of its calls. On a loopback address every request needs `Authorization: Bearer` with the content of the bearer file."
+        "The local process of an agent: verifies its callers, and makes the headers of its calls. On a loopback address every request but `GET /healthz` needs `Authorization: Bearer` with the content of the bearer file."
             .to_owned(),
     );
     document.info = info;

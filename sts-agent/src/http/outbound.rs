@@ -31,6 +31,34 @@ pub(super) struct HeadersRequest {
     without_user: Option<WithoutUser>,
     /// SHA-256 of the body in hexadecimal, for the idempotency key. Absent if the body is a stream.
     body_sha256: Option<String>,
+    /// The first attempt, for a call that is sent once more because `forget` said so. The call keeps its
+    /// idempotency key, and gets no credential with less authority.
+    again: Option<FirstAttempt>,
+}
+
+/// A call as it was sent first: the answer to its question.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct FirstAttempt {
+    /// The headers with which it was sent.
+    #[schema(value_type = Vec<Vec<String>>)]
+    headers: HeaderPairs,
+    /// The kind of its credential.
+    credential: CredentialKind,
+}
+
+/// A kind of credential.
+#[derive(Debug, Clone, Copy, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum CredentialKind {
+    /// A token that the service issued for this call. It names the user and the agent.
+    Exchanged,
+    /// The agent's own token.
+    ServiceAccount,
+    /// The agent's own token, in place of an exchanged one during an outage.
+    Fallback,
+    /// The user's own token.
+    PassThrough,
 }
 
 /// All headers of a call.
@@ -39,8 +67,8 @@ pub(super) struct CallHeaders {
     /// The headers to send. They replace all that the call had.
     #[schema(value_type = Vec<Vec<String>>)]
     headers: HeaderPairs,
-    /// The kind of credential: `exchanged`, `service_account`, `fallback` or `pass_through`.
-    credential: &'static str,
+    /// The kind of credential.
+    credential: CredentialKind,
 }
 
 /// Returns the headers of a call, with the one credential that its route allows, or the refusal.
@@ -58,20 +86,42 @@ pub(super) async fn headers(State(api): State<Api>, request: Request) -> Respons
         let mut headers = header_pairs::read(&asked.headers)?;
         let loaded = api.live.current();
         let context = asked::context(&loaded, asked.inbound, asked.without_user).await?;
-        let body = asked.body_sha256.as_deref().map(str::as_bytes);
-        let operation = OutboundOperation::Request { method: &method, body };
-        let credential = loaded.propagator().apply_as(&context, &url, &mut headers, operation).await;
+        let credential = match asked.again {
+            Some(first) => {
+                let sent = header_pairs::read_answered(&first.headers)?;
+                let first = (&sent, first.credential.into());
+                loaded.propagator().apply_again(&context, (&method, &url), &mut headers, first).await
+            }
+            None => {
+                let body = asked.body_sha256.as_deref().map(str::as_bytes);
+                let operation = OutboundOperation::Request { method: &method, body };
+                loaded.propagator().apply_as(&context, &url, &mut headers, operation).await
+            }
+        };
         let credential = credential.map_err(|error| Failure::call(&error, &context))?;
-        Ok(answer::json(&CallHeaders { headers: header_pairs::write(&headers), credential: name(credential) }))
+        Ok(answer::json(&CallHeaders { headers: header_pairs::write(&headers), credential: credential.into() }))
     })
     .await
 }
 
-fn name(credential: Credential) -> &'static str {
-    match credential {
-        Credential::Exchanged => "exchanged",
-        Credential::ServiceAccount => "service_account",
-        Credential::Fallback => "fallback",
-        Credential::PassThrough => "pass_through",
+impl From<Credential> for CredentialKind {
+    fn from(credential: Credential) -> Self {
+        match credential {
+            Credential::Exchanged => Self::Exchanged,
+            Credential::ServiceAccount => Self::ServiceAccount,
+            Credential::Fallback => Self::Fallback,
+            Credential::PassThrough => Self::PassThrough,
+        }
+    }
+}
+
+impl From<CredentialKind> for Credential {
+    fn from(kind: CredentialKind) -> Self {
+        match kind {
+            CredentialKind::Exchanged => Self::Exchanged,
+            CredentialKind::ServiceAccount => Self::ServiceAccount,
+            CredentialKind::Fallback => Self::Fallback,
+            CredentialKind::PassThrough => Self::PassThrough,
+        }
     }
 }

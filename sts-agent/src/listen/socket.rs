@@ -6,6 +6,8 @@ use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::OFlag;
+use tempfile::TempDir;
 use thiserror::Error;
 use tokio::net::UnixListener;
 
@@ -71,7 +73,10 @@ impl Drop for Socket {
 fn lock(path: &Path) -> io::Result<Option<File>> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
-    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(name)?;
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    // A link, which another user of the folder may have made, leads to no file that is opened here.
+    let file = options.mode(0o600).custom_flags(OFlag::O_NOFOLLOW.bits()).open(name)?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => Ok(None),
@@ -83,10 +88,36 @@ fn lock(path: &Path) -> io::Result<Option<File>> {
 /// and moved to its place: it never has other permissions there, and replaces a dead one at once.
 fn bind(path: &Path) -> io::Result<UnixListener> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let folder = tempfile::Builder::new().prefix(".s").rand_bytes(4).tempdir_in(parent)?;
+    let folder = private_folder(parent)?;
     let made = folder.path().join("s");
     let listener = UnixListener::bind(&made)?;
     fs::set_permissions(&made, fs::Permissions::from_mode(0o600))?;
     fs::rename(&made, path)?;
     Ok(listener)
+}
+
+fn private_folder(parent: &Path) -> io::Result<TempDir> {
+    let mut builder = tempfile::Builder::new();
+    builder.permissions(fs::Permissions::from_mode(0o700)).prefix(".s").rand_bytes(4).tempdir_in(parent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_other_user_may_enter_the_folder_in_which_a_socket_is_made() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = private_folder(parent.path()).unwrap();
+        assert_eq!(fs::metadata(folder.path()).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_the_lock_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (socket, target) = (folder.path().join("agent.sock"), folder.path().join("made-by-the-link"));
+        std::os::unix::fs::symlink(&target, folder.path().join("agent.sock.lock")).unwrap();
+        assert!(matches!(Socket::make(socket), Err(SocketError::Make { .. })));
+        assert!(!target.exists());
+    }
 }

@@ -9,7 +9,8 @@ use url::Url;
 use super::operation::OutboundOperation;
 use super::proof::{Applied, Destination, Proven};
 use super::{Credential, Propagator};
-use crate::call::{CallContext, IDEMPOTENCY_KEY};
+use crate::call::headers::strip;
+use crate::call::{CallContext, IDEMPOTENCY_KEY, RefusalCode};
 use crate::error::Error;
 use crate::possession::DPOP;
 
@@ -113,7 +114,7 @@ impl Propagator {
                 return false;
             }
         };
-        let is_no_weaker = credential == sent.credential || credential == Credential::Exchanged;
+        let is_no_weaker = is_no_weaker(credential, sent.credential);
         let is_another = match refusal {
             TargetRefusal::InvalidToken => {
                 sent.is_repeated.with_another_token = true;
@@ -126,6 +127,27 @@ impl Propagator {
         };
         sent.proven = proven;
         is_no_weaker && is_another
+    }
+
+    /// Sets the headers of a repetition by the rules of [`Self::prepare_again`], from the headers and the
+    /// credential with which the call was sent.
+    pub(crate) async fn set_again(
+        &self,
+        context: &CallContext,
+        destination: Destination<'_>,
+        headers: &mut HeaderMap,
+        (sent, credential): (&HeaderMap, Credential),
+    ) -> Result<Credential, Error> {
+        if let Some(key) = sent.get(IDEMPOTENCY_KEY) {
+            headers.insert(IDEMPOTENCY_KEY, key.clone());
+        }
+        let applied = self.set(context, destination, headers, OutboundOperation::Keyless).await?;
+        let is_another = sent.contains_key(DPOP) || sent.get(AUTHORIZATION) != headers.get(AUTHORIZATION);
+        if is_another && is_no_weaker(applied.credential, credential) {
+            return Ok(applied.credential);
+        }
+        strip(headers);
+        Err(Error::Refused { code: RefusalCode::INVALID_TOKEN })
     }
 
     /// Returns true if the target of a call is to be asked for a nonce before the call: its client shows
@@ -163,4 +185,9 @@ impl Propagator {
         let authorization = sent.proven.token.authorization().clone();
         Some((sent.url.clone(), HeaderMap::from_iter([(AUTHORIZATION, authorization), (DPOP, proof.header)])))
     }
+}
+
+/// Returns true if a repetition with the credential `next` has no other authority than the call.
+fn is_no_weaker(next: Credential, first: Credential) -> bool {
+    next == first || next == Credential::Exchanged
 }

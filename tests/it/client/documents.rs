@@ -1,9 +1,12 @@
 //! What the documents say of the client library is so.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 use sts_client::{Propagator, Verifier};
+use sts_tests::local_agent::LocalFolder;
+use sts_tests::process::outcome;
 use tempfile::TempDir;
 
 #[test]
@@ -53,6 +56,25 @@ async fn the_file_of_the_readme_sets_up_an_agent() {
     let text = file_of_the_readme(directory.path());
     Verifier::from_toml(&text).unwrap().build().unwrap();
     Propagator::from_toml(&text).unwrap().build().await.unwrap();
+}
+
+/// All packages are built with the features of all here, so a missing feature would show only to an operator.
+#[tokio::test]
+async fn the_local_process_takes_the_file_of_the_readme_and_has_every_feature_that_a_key_needs() {
+    let directory = TempDir::new().unwrap();
+    let folder = LocalFolder::new(&file_of_the_readme(directory.path()), &[]);
+    let checked = outcome(folder.command(&["check"]).await).await;
+    assert_eq!(checked.code, 0, "{}", checked.stderr);
+    let manifest: toml::Table = read("sts-agent/Cargo.toml").parse().unwrap();
+    let features = manifest["dependencies"]["sts-client"]["features"].as_array().unwrap();
+    let paths = ["agent_file/inbound.rs", "agent_file/outbound.rs", "dedup/by_url.rs"];
+    let sources: String = paths.map(|path| read(&format!("sts-client/src/{path}"))).concat();
+    let needed: BTreeSet<&str> =
+        sources.split("feature = \"").skip(1).filter_map(|rest| Some(rest.split_once('"')?.0)).collect();
+    assert!(needed.len() > 2, "{needed:?}");
+    for feature in needed {
+        assert!(features.iter().any(|has| has.as_str() == Some(feature)), "sts-agent lacks {feature}");
+    }
 }
 
 #[test]

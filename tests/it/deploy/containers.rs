@@ -1,9 +1,10 @@
 //! The images, and the compose file that runs three servers on one database.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 use serde_json::Value;
 use sts_server::cli::Cli;
 use sts_server::config::OPTIONS;
@@ -41,6 +42,39 @@ fn the_image_runs_commands_that_there_are_and_not_as_root() {
         let option = OPTIONS.iter().find(|known| known.path() == option).expect("an option");
         assert!(option.default.is_some_and(|address| address.ends_with(&format!(":{port}"))), "{port}");
     }
+}
+
+#[test]
+fn the_build_of_the_images_sees_every_member_of_the_workspace() {
+    let manifest: toml::Table = read("Cargo.toml").parse().expect("TOML");
+    let members = manifest["workspace"]["members"].as_array().expect("members");
+    let folders = members.iter().map(|member| member.as_str().and_then(|path| path.split('/').next()).expect("a path"));
+    let folders: BTreeSet<&str> = folders.collect();
+    let ignored = read(".dockerignore");
+    let seen: BTreeSet<&str> = ignored.lines().filter_map(|line| line.strip_prefix('!')).collect();
+    assert_eq!(folders.difference(&seen).collect::<Vec<_>>(), Vec::<&&str>::new());
+}
+
+#[test]
+fn every_image_is_built_by_the_test_of_the_containers() {
+    let (dockerfile, test) = (read("deploy/Dockerfile"), read("deploy/test"));
+    let target = |line: &str| Some(line.split_once("--target ")?.1.split(' ').next()?.to_owned());
+    let targets: Vec<String> = dockerfile.lines().filter_map(target).collect();
+    assert_eq!(targets, test.lines().filter_map(target).collect::<Vec<_>>());
+    assert!(targets.iter().all(|target| dockerfile.contains(&format!("FROM runtime AS {target}\n"))), "{targets:?}");
+}
+
+#[test]
+fn the_image_of_the_local_process_has_the_folder_of_its_socket_which_no_other_user_may_enter() {
+    let mut command = sts_agent::command::Command::command();
+    let serve = command.find_subcommand_mut("serve").expect("it serves");
+    let listen = serve.get_arguments().find(|argument| argument.get_id() == "listen").expect("a place");
+    let socket = Path::new(listen.get_default_values().first().expect("a default"));
+    let folder = socket.parent().and_then(Path::to_str).expect("a folder");
+    let dockerfile = read("deploy/Dockerfile");
+    let made = dockerfile.lines().find_map(|line| line.split_once("install -d -o 65532 -g 65532 -m 0700 "));
+    let (_, made) = made.expect("folders of the user");
+    assert!(made.split(' ').any(|path| path == folder), "{made} lacks {folder}");
 }
 
 #[test]

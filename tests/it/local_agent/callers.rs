@@ -91,3 +91,27 @@ async fn a_malformed_question_is_refused_and_not_quoted() {
     let request = desk.agent.client().post("http://sts-agent/v1/verify").body(twice);
     assert_eq!(sts_tests::local_agent::answer(request).await.status, 400);
 }
+
+#[tokio::test]
+async fn the_headers_of_an_answer_are_taken_in_the_next_question_however_many_there_were() {
+    let desk = Desk::open().await;
+    let mut headers = vec![json!(["x-request-priority", "1"]); 199];
+    headers.push(desk.alice()[0].clone());
+    let verified = desk.agent.ask("/v1/verify", &json!({ "headers": headers })).await;
+    assert_eq!(verified.status, 200, "{}", verified.text);
+    let inbound = verified.json["inbound"].clone();
+    let url = "https://inventory.shop.example/stock";
+    // The context is found by other headers only after a verification of its own.
+    let mut reordered = inbound.as_array().expect("pairs").clone();
+    reordered.reverse();
+    for inbound in [inbound, json!(reordered)] {
+        let given = vec![json!(["x-a", "b"]); 200];
+        let question = json!({ "method": "GET", "url": url, "inbound": inbound, "headers": given });
+        let sent = desk.agent.ask("/v1/headers", &question).await;
+        assert_eq!(sent.status, 200, "{}", sent.text);
+        let answer = json!({ "status": 401, "headers": [] });
+        let refusal = json!({ "url": url, "inbound": inbound, "headers": sent.json["headers"], "answer": answer });
+        let forgotten = desk.agent.ask("/v1/forget", &refusal).await;
+        assert_eq!(forgotten.status, 200, "{}", forgotten.text);
+    }
+}

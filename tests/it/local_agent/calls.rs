@@ -177,6 +177,44 @@ async fn a_call_is_repeated_only_if_its_target_refused_the_token() {
 }
 
 #[tokio::test]
+async fn a_repeated_call_keeps_its_key_and_gets_no_credential_with_less_authority() {
+    let desk = Desk::open_with("on_outage = \"service_account\"\n\n[service_account]\nfrom = \"sts\"\n").await;
+    let headers =
+        json!([["authorization", format!("Bearer {}", desk.harness.user_token())], ["idempotency-key", "order-7"]]);
+    let inbound = desk.agent.ask("/v1/verify", &json!({ "headers": headers })).await.json["inbound"].clone();
+    let question = json!({ "method": "POST", "url": STOCK, "inbound": inbound, "body_sha256": "00" });
+    let first = desk.agent.ask("/v1/headers", &question).await.json;
+    assert_eq!(first["credential"], "exchanged");
+    let mut again = question.clone();
+    again["again"] = first.clone();
+    let unchanged = desk.agent.ask("/v1/headers", &again).await;
+    assert_eq!((unchanged.status, &unchanged.json["code"]), (403, &json!("invalid_token")), "the token is the same");
+
+    let forget = || async {
+        let answer = json!({ "status": 401, "headers": [["www-authenticate", "Bearer error=\"invalid_token\""]] });
+        let refusal = json!({ "url": STOCK, "inbound": inbound, "headers": first["headers"], "answer": answer });
+        assert_eq!(desk.agent.ask("/v1/forget", &refusal).await.json, json!({ "repeat": true }));
+    };
+    forget().await;
+    let second = desk.agent.ask("/v1/headers", &again).await.json;
+    let value = |headers: &Value, name: &str| {
+        let pairs = headers["headers"].as_array().unwrap_or_else(|| panic!("{headers}"));
+        pairs.iter().find(|pair| pair[0] == name).map(|pair| pair[1].clone())
+    };
+    assert_eq!(value(&second, "idempotency-key"), value(&first, "idempotency-key"));
+    assert_ne!(value(&second, "authorization"), value(&first, "authorization"));
+    assert_eq!(second["credential"], "exchanged");
+
+    desk.harness.drop_table("audit_events").await;
+    desk.agent.ask("/v1/forget", &json!({ "url": STOCK, "inbound": inbound })).await;
+    let other_call = desk.agent.ask("/v1/headers", &question).await.json;
+    assert_eq!(other_call["credential"], "fallback", "{other_call}");
+    let weaker = desk.agent.ask("/v1/headers", &again).await;
+    assert_eq!((weaker.status, &weaker.json["code"]), (403, &json!("invalid_token")), "{}", weaker.text);
+    assert!(weaker.json.get("headers").is_none(), "{}", weaker.text);
+}
+
+#[tokio::test]
 async fn without_the_sts_a_call_is_an_outage() {
     let harness = sts_tests::Harness::start().await;
     let gone = format!("http://{}", free_address());

@@ -98,12 +98,10 @@ async fn typescript_passes(world: &World) {
     };
     let compiler = directory.join("node_modules/.bin/tsc");
     world.run(command(compiler.to_str().expect("UTF-8"), &["--preserveSymlinks", "--project", "."])).await;
-    world
-        .run(command(
-            "node",
-            &["--test", "--test-reporter=spec", "dist/test/contract.test.js", "dist/test/real.test.js"],
-        ))
-        .await;
+    let tests = ["contract", "real", "requests"].map(|name| format!("dist/test/{name}.test.js"));
+    let mut node = command("node", &["--test", "--test-reporter=spec"]);
+    node.args(tests);
+    world.run(node).await;
 }
 
 #[tokio::test]

@@ -2,7 +2,9 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use serde_json::json;
+use serde_json::{Value, json};
+use sts_jose::dpop::access_token_hash;
+use sts_tests::ProofKey;
 use sts_tests::local_agent::{LocalFolder, answer};
 use sts_tests::process::{free_address, outcome};
 
@@ -65,6 +67,8 @@ async fn a_loopback_address_needs_the_bearer() {
         (ask().header("authorization", format!("bearer {bearer}")), 401),
         (ask().bearer_auth(&bearer).bearer_auth(&bearer), 401),
         (client.get(format!("http://{address}/v1/openapi.json")), 401),
+        (client.get(format!("http://{address}/metrics")), 401),
+        (client.get(format!("http://{address}/metrics")).bearer_auth(&bearer), 200),
         (client.get(format!("http://{address}/healthz")), 200),
         (ask().bearer_auth(&bearer), 200),
     ] {
@@ -114,6 +118,39 @@ async fn a_changed_file_is_loaded_and_a_faulty_one_is_not() {
     desk.agent.signal("HUP").await;
     desk.agent.logged("loaded agent.toml").await;
     assert_eq!(desk.agent.ask("/v1/headers", &payments).await.status, 200);
+}
+
+#[tokio::test]
+async fn after_a_reload_a_used_proof_stays_used_and_a_lost_context_is_an_outage() {
+    let harness = sts_tests::Harness::start().await;
+    let file = agent_toml(&harness, "").replace("[inbound]", "[inbound]\npublic_url = \"https://agent.shop.example/\"");
+    let file = file.replace("[sts]", "[sts]\ndpop = true");
+    let folder = LocalFolder::new(&file, &[("secret", &harness.secret("coordinator"))]);
+    let desk = Desk { agent: folder.serve().await, harness, folder };
+    let key = ProofKey::new();
+    let token = desk.harness.user_token_with(&json!({ "cnf": { "jkt": key.jkt() } }));
+    let claims = json!({ "htm": "GET", "htu": "https://agent.shop.example/", "ath": access_token_hash(&token) });
+    let proof = desk.harness.proof_with(&key, &claims);
+    let headers = json!([["authorization", format!("DPoP {token}")], ["dpop", proof]]);
+    let request = json!({ "headers": headers, "method": "GET", "path": "/" });
+    let verified = desk.agent.ask("/v1/verify", &request).await;
+    assert_eq!((verified.status, &verified.json["caller"]["possession"]), (200, &json!("dpop")), "{}", verified.text);
+    let call = |inbound: &Value| json!({ "method": "GET", "url": STOCK, "inbound": inbound });
+    let bound = call(&verified.json["inbound"]);
+    assert_eq!(desk.agent.ask("/v1/headers", &bound).await.status, 200);
+    let bearer = call(&desk.inbound().await);
+
+    desk.agent.signal("HUP").await;
+    desk.agent.logged("loaded agent.toml").await;
+    let replayed = desk.agent.ask("/v1/verify", &request).await;
+    assert_eq!((replayed.status, &replayed.json["code"]), (403, &json!("invalid_dpop_proof")), "{}", replayed.text);
+    assert_eq!(desk.agent.ask("/v1/headers", &bearer).await.status, 200);
+    let lost = desk.agent.ask("/v1/headers", &bound).await;
+    assert_eq!((lost.status, &lost.json["error"]), (503, &json!("unavailable")), "{}", lost.text);
+    assert_eq!(lost.json["response"]["status"], 503);
+    // Headers that no verification gave are those of a caller without a proof.
+    let unverified = desk.agent.ask("/v1/headers", &call(&headers)).await;
+    assert_eq!((unverified.status, &unverified.json["response"]["status"]), (403, &json!(401)), "{}", unverified.text);
 }
 
 #[tokio::test]
