@@ -17,7 +17,7 @@ use serde_json::json;
 use sts_jose::{Clock, has_passed};
 use sts_protocol::{AuthorizationDetail, TokenType};
 
-use crate::call::{Caller, Route};
+use crate::call::{Caller, OnApproval, Route};
 use crate::exchange::{ExchangeError, IssuedToken, Sts};
 use crate::net::Flights;
 use crate::net::bearer::REPLACEMENT_PAUSE;
@@ -51,6 +51,8 @@ impl RouteKey {
         part(&mut context, route.issued_audience.as_deref().map(str::as_bytes));
         part(&mut context, Some(route.scope.to_string().as_bytes()));
         part(&mut context, Some(TokenType::AccessToken.as_str().as_bytes()));
+        // A call that reports an approval never joins a call that waits for one.
+        part(&mut context, (route.on_approval == OnApproval::Wait).then_some(b"wait".as_slice()));
         part(&mut context, sts.prover_for(route).map(|prover| prover.jkt().as_bytes()));
         Self(context)
     }
@@ -253,6 +255,7 @@ mod tests {
             key(&agent, &route().issued_audience("abc")),
             key(&agent, &route().audience("a").scope("bc".parse().unwrap())),
             key(&agent, &route().audience("a").issued_audience("bc")),
+            key(&agent, &route().on_approval(OnApproval::Wait)),
             key(&sts("https://sts.example", "agent2"), &route()),
             key(&sts("https://sts.example2", "agent"), &route()),
         ];

@@ -21,14 +21,16 @@ pub(crate) async fn play(stage: &mut Stage, report: &mut Report) -> anyhow::Resu
     report.case(Suite::Approval, "a refund of 50", "allowed", &came);
 
     let waiting = authorize(stage, ALICE, &large).await?;
-    report.case(Suite::Approval, "a refund of 500, before she decides", "approval_required", &waiting.came());
+    report.case(Suite::Approval, "a refund of 500, before the user decides", "approval_required", &waiting.came());
     let Authorized::Waits(id) = waiting else { anyhow::bail!("no approval is required") };
     let user = log_in(stage, ALICE)?;
     let own = stage.support.headers_for_refund(&user, &small).await.context("a token")?;
     let own = own.get("authorization").and_then(|value| value.to_str().ok()).context("a token")?.to_owned();
-    for (what, token) in
-        [("support decides with its own token", own), ("support decides with hers", format!("Bearer {user}"))]
-    {
+    stage.remember(&own);
+    for (what, token) in [
+        ("support decides with its own token", own),
+        ("support decides with the user's token", format!("Bearer {user}")),
+    ] {
         let came = decide(stage, &id, "grant", &token).await?;
         report.case(Suite::Approval, what, "refused", came);
     }
@@ -36,10 +38,11 @@ pub(crate) async fn play(stage: &mut Stage, report: &mut Report) -> anyhow::Resu
     report.case(Suite::Approval, "a refund of 500, after that", "approval_required", &came);
 
     let portal = format!("Bearer {}", stage.idp.sign_in(ALICE, stage.sts.issuer())?.token);
-    report.check("she approves it at the STS", decide(stage, &id, "grant", &portal).await? == "allowed");
+    stage.remember(&portal);
+    report.check("the user approves it at the STS", decide(stage, &id, "grant", &portal).await? == "allowed");
     let Authorized::Token(headers) = authorize(stage, ALICE, &large).await? else { anyhow::bail!("not approved") };
     let came = call(stage, &headers, "refund", &large).await?;
-    report.case(Suite::Approval, "a refund of 500, after she approved it", "allowed", &came);
+    report.case(Suite::Approval, "a refund of 500, after the user approved it", "allowed", &came);
     let rows = [
         ("the same once more", "refund", large.clone(), "already_refunded"),
         ("501 with the same token", "refund", refund("order-2", 501), "insufficient_authorization_details"),
@@ -60,9 +63,9 @@ pub(crate) async fn play(stage: &mut Stage, report: &mut Report) -> anyhow::Resu
         let came = authorize(stage, user, &refund).await?.came();
         report.case(Suite::Approval, what, expected, &came);
     }
-    report.check("she withdraws it", decide(stage, &id, "withdraw", &portal).await? == "allowed");
+    report.check("the user withdraws it", decide(stage, &id, "withdraw", &portal).await? == "allowed");
     let came = authorize(stage, ALICE, &large).await?.came();
-    report.case(Suite::Approval, "a refund of 500, after she withdrew it", "approval_required", &came);
+    report.case(Suite::Approval, "a refund of 500, after the user withdrew it", "approval_required", &came);
     Ok(())
 }
 

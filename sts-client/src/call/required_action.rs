@@ -7,6 +7,9 @@ use sts_protocol::{AuthorizationDetail, DetailValues};
 /// The type of details whose actions are tools. Without `actions` such a detail permits every tool.
 pub(super) const MCP_TOOL: &str = "mcp_tool";
 
+/// The longest name that the log shows, in characters.
+const MAX_SHOWN_CHARS: usize = 64;
+
 /// An action of a handler, with the values that the token may limit, for
 /// [`Caller::require_action`](crate::Caller::require_action).
 ///
@@ -89,6 +92,11 @@ impl RequiredAction {
     pub fn identifier(mut self, identifier: impl Into<String>) -> Self {
         self.identifier = Some(identifier.into());
         self
+    }
+
+    /// Returns the start of the name, for the log. A caller may have chosen it.
+    pub(crate) fn shown(&self) -> String {
+        self.action.chars().take(MAX_SHOWN_CHARS).collect()
     }
 
     /// Returns true if a detail of a token with this `aud` permits the whole action.

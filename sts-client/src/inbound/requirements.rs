@@ -55,7 +55,7 @@ impl Caller {
         if self.authorization_details().iter().any(|detail| action.is_permitted_by(detail, &aud)) {
             return Ok(());
         }
-        Err(self.refused(Why::ActionMissing(Box::new(action))))
+        Err(self.refused(Why::ActionMissing(action.shown())))
     }
 
     /// Returns the tenant of the token, or refuses the request if the token has no tenant.

@@ -6,7 +6,6 @@ use sts_jose::dpop::{ProofError, ProofUriError};
 use sts_jose::{ClaimError, FetchError, ParseError, TimeError, VerifyError};
 use sts_protocol::{ActError, Scope, ScopeError};
 
-use crate::call::RequiredAction;
 use crate::dedup::DedupError;
 use crate::exchange::ExchangeError;
 
@@ -107,8 +106,8 @@ pub(crate) enum Why {
     Inactive,
     #[error("the token lacks a scope that is required")]
     ScopeMissing(Scope),
-    #[error("no authorization detail of the token permits {0:?}")]
-    ActionMissing(Box<RequiredAction>),
+    #[error("no authorization detail of the token permits the action {0:?} with its values")]
+    ActionMissing(String),
     #[error("x-tenant-id is not the tenant of the token")]
     TenantContradicted,
     #[error("the service account may not speak for the tenant in x-tenant-id")]

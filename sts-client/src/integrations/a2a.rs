@@ -276,7 +276,7 @@ pub fn auth_required(approval: &Approval, trace: &Trace) -> TaskStatus {
         Some(page) => format!("{}: {page}", approval.detail.message),
         None => approval.detail.message.clone(),
     };
-    let data = Halted::ApprovalRequired(approval.clone()).answer(trace).to_value();
+    let data = Halted::ApprovalRequired(Box::new(approval.clone())).answer(trace).to_value();
     let message = Message::new(Role::Agent, vec![Part::text(text), Part::data(data)]);
     TaskStatus { state: TaskState::AuthRequired, message: Some(message), timestamp: None }
 }
@@ -292,7 +292,7 @@ pub fn auth_required(approval: &Approval, trace: &Trace) -> TaskStatus {
 /// /// The outcome of a call, for the caller of this agent.
 /// fn outcome(answer: &SendMessageResponse) -> Option<Halted> {
 ///     let SendMessageResponse::Task(task) = answer else { return None };
-///     required_approval(&task.status).map(Halted::ApprovalRequired)
+///     required_approval(&task.status).map(|approval| Halted::ApprovalRequired(Box::new(approval)))
 /// }
 /// ```
 #[must_use]
@@ -302,7 +302,7 @@ pub fn required_approval(status: &TaskStatus) -> Option<Approval> {
     }
     status.message.as_ref()?.parts.iter().find_map(|part| match &part.content {
         PartContent::Data(data) => match Halted::from_value(data) {
-            Halted::ApprovalRequired(approval) => Some(approval),
+            Halted::ApprovalRequired(approval) => Some(*approval),
             _ => None,
         },
         PartContent::Text(_) | PartContent::Raw(_) | PartContent::Url(_) => None,

@@ -135,7 +135,7 @@ pub enum Halted {
     /// A value in the request is invalid.
     ValidationFailed(Validation),
     /// The request needs an approval first.
-    ApprovalRequired(Approval),
+    ApprovalRequired(Box<Approval>),
     /// The caller has no permission.
     Forbidden(Detail),
     /// The request conflicts with the current state.

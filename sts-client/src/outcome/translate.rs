@@ -145,7 +145,7 @@ impl From<&Error> for Halted {
     fn from(error: &Error) -> Self {
         match error {
             Error::Refused { code } => Self::forbidden("REFUSED", &format!("the call is not allowed: {code}")),
-            Error::ApprovalRequired(required) => Self::ApprovalRequired(Approval::from(&**required)),
+            Error::ApprovalRequired(required) => Self::ApprovalRequired(Box::new(Approval::from(&**required))),
             Error::Unavailable { retry_after, .. } => {
                 Self::failed_dependency("STS_UNAVAILABLE", "no token is available for the call now", *retry_after)
             }

@@ -63,7 +63,8 @@ const APPROVAL: Row = Row {
             None => None,
             Some(uri) => Some(page(&uri).ok_or(Unreadable("interactionUri is not the url of a page"))?),
         };
-        Ok(Halted::ApprovalRequired(Approval { detail, approval_token, approver, approval_id, interaction_uri }))
+        let approval = Approval { detail, approval_token, approver, approval_id, interaction_uri };
+        Ok(Halted::ApprovalRequired(Box::new(approval)))
     },
 };
 const CONFLICT: Row = Row {

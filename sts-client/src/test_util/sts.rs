@@ -42,8 +42,9 @@ const INTROSPECTION_PATH: &str = "/oauth2/introspect";
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MockAnswer {
-    /// Issues the requested token. It has the scope of the request or else of the subject token,
-    /// and the actor at the head of its chain. An introspected token is active.
+    /// Issues the requested token. It has the authorization details of the request, the scope of the
+    /// request or else of the subject token, and the actor at the head of its chain. An introspected
+    /// token is active.
     Grant,
     /// Answers 400 with this error code (401 for `invalid_client`). An introspected token is not
     /// active.
@@ -326,6 +327,10 @@ impl MockSts {
         set(&mut claims, "jti", format!("test-{}", self.script().requests.len()));
         set(&mut claims, "txn", "test");
         set(&mut claims, "scope", request.scope().unwrap_or_default());
+        let details = request.parameter(parameter::AUTHORIZATION_DETAILS);
+        if let Some(details) = details.and_then(|details| serde_json::from_str::<Value>(details).ok()) {
+            set(&mut claims, parameter::AUTHORIZATION_DETAILS, details);
+        }
         claims
     }
 

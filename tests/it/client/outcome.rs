@@ -46,13 +46,13 @@ fn validation(fields: &[&str]) -> Halted {
 }
 
 fn approval() -> Halted {
-    Halted::ApprovalRequired(Approval {
+    Halted::ApprovalRequired(Box::new(Approval {
         detail: detail("APPROVAL_REQUIRED"),
         approval_token: "the-approval-token".to_owned(),
         approver: Some("finance".to_owned()),
         approval_id: Some("approval-7".to_owned()),
         interaction_uri: Some("https://sts.example.com/approvals/approval-7".parse().unwrap()),
-    })
+    }))
 }
 
 fn conflict() -> Halted {

@@ -50,7 +50,7 @@ fn ours() -> Vec<(Halted, &'static str)> {
             Halted::ValidationFailed(Validation { detail: detail("VALIDATION_FAILED"), errors: Vec::new() }),
             "ValidationFailed",
         ),
-        (Halted::ApprovalRequired(approval), "AgenticError"),
+        (Halted::ApprovalRequired(Box::new(approval)), "AgenticError"),
         (Halted::forbidden("NO", "why"), "AgenticForbidden"),
         (Halted::conflict("TAKEN", "why", None), "AgenticError"),
         (Halted::failed_dependency("DOWN", "why", None), "FailedDependency"),

@@ -21,6 +21,7 @@ use url::Url;
 
 use super::Coordinator;
 use super::place::Place;
+use crate::interop::python;
 
 const APPROVAL: &str = "approval = { scopes = ['stock:write'], by = 'operator', remember = '10m', wait = '5m' }";
 
@@ -76,22 +77,47 @@ fn task(answer: SendMessageResponse) -> Task {
     }
 }
 
+/// The agent, whose task waits for an operator.
+struct Waiting {
+    coordinator: Coordinator,
+    place: Place,
+}
+
+impl Waiting {
+    async fn start() -> Self {
+        let setup = Setup::default().operators();
+        let setup = setup.registry(|registry| registry.delegation("coordinator", "inventory", APPROVAL));
+        let coordinator = Coordinator::beside(setup.start().await);
+        let route = Route::to("https://inventory.shop.example/".parse().unwrap())
+            .audience("inventory")
+            .issued_audience("inventory-agent")
+            .scope("stock:write".parse().unwrap());
+        let builder = Propagator::builder().sts(coordinator.sts("coordinator")).route(route);
+        let propagator = builder.clock(Arc::new(coordinator.harness.clock.clone())).build().await.unwrap();
+        let buyer = Buyer { verifier: coordinator.verifier.clone(), propagator };
+        let handler = DefaultRequestHandler::new(buyer, InMemoryTaskStore::new());
+        let place = Place::serve(jsonrpc_router(Arc::new(handler))).await;
+        Self { coordinator, place }
+    }
+
+    fn page(&self, id: &str) -> String {
+        format!("{}/approvals/{id}", self.coordinator.harness.issuer())
+    }
+
+    /// The operator grants it, and the agent no longer remembers that it was refused.
+    async fn grant(&self, id: &str) {
+        let request = self.coordinator.harness.admin("POST", &format!("/approvals/{id}")).by("operator");
+        let decided = request.json(&json!({ "decision": "grant" })).send().await;
+        assert_eq!(decided.status, 200, "{}", decided.text());
+        self.coordinator.harness.advance(5);
+    }
+}
+
 #[tokio::test]
 async fn a_task_that_waits_for_an_approval_says_so_and_its_next_message_resumes_it() {
-    let setup = Setup::default().operators();
-    let setup = setup.registry(|registry| registry.delegation("coordinator", "inventory", APPROVAL));
-    let coordinator = Coordinator::beside(setup.start().await);
-    let harness = &coordinator.harness;
-    let route = Route::to("https://inventory.shop.example/".parse().unwrap())
-        .audience("inventory")
-        .issued_audience("inventory-agent")
-        .scope("stock:write".parse().unwrap());
-    let builder = Propagator::builder().sts(coordinator.sts("coordinator")).route(route);
-    let propagator = builder.clock(Arc::new(harness.clock.clone())).build().await.unwrap();
-    let buyer = Buyer { verifier: coordinator.verifier.clone(), propagator };
-    let handler = DefaultRequestHandler::new(buyer, InMemoryTaskStore::new());
-    let place = Place::serve(jsonrpc_router(Arc::new(handler))).await;
-    let interceptor = PropagateInterceptor::new(coordinator.pass_through(&place).await, place.url("/"));
+    let agent = Waiting::start().await;
+    let Waiting { coordinator, place } = &agent;
+    let interceptor = PropagateInterceptor::new(coordinator.pass_through(place).await, place.url("/"));
     let transport = JsonRpcTransport::new(http_client().unwrap(), place.url("/").to_string());
     let client = A2AClient::new(transport).with_interceptors(vec![Arc::new(interceptor)]);
     let context: CallContext = coordinator.context(json!({})).await;
@@ -101,18 +127,33 @@ async fn a_task_that_waits_for_an_approval_says_so_and_its_next_message_resumes_
     let approval = required_approval(&waiting.status).unwrap();
     let id = approval.approval_id.clone().unwrap();
     assert_eq!(approval.approver.as_deref(), Some("operator"));
-    assert_eq!(approval.interaction_uri.as_ref().unwrap().as_str(), format!("{}/approvals/{id}", harness.issuer()));
+    assert_eq!(approval.interaction_uri.as_ref().unwrap().as_str(), agent.page(&id));
     let text = waiting.status.message.as_ref().unwrap().text().unwrap().to_owned();
     assert!(text.contains(&id), "{text}");
 
-    let request = harness.admin("POST", &format!("/approvals/{id}")).by("operator");
-    let decided = request.json(&json!({ "decision": "grant" })).send().await;
-    assert_eq!(decided.status, 200, "{}", decided.text());
-    harness.advance(5);
-    let resumed = context.scope(client.send_message(&message(Some(waiting.id.clone())))).await.unwrap();
-    let resumed = task(resumed);
+    agent.grant(&id).await;
+    let resumed = task(context.scope(client.send_message(&message(Some(waiting.id.clone())))).await.unwrap());
     assert_eq!((&resumed.id, &resumed.status.state), (&waiting.id, &TaskState::Completed));
     assert_eq!(required_approval(&resumed.status), None);
+}
+
+#[tokio::test]
+async fn the_python_sdk_sees_that_a_task_waits_and_resumes_it() {
+    let agent = Waiting::start().await;
+    let (url, token) = (agent.place.url("/").to_string(), agent.coordinator.harness.user_token());
+    agent.coordinator.harness.seen.remember(&token);
+    let waiting = python::run("auth_required.py", &[&url, &token]).await.unwrap();
+    assert_eq!(waiting["state"], "TASK_STATE_AUTH_REQUIRED", "{waiting}");
+    let approval = &waiting["approvals"][0];
+    let id = approval["approvalId"].as_str().unwrap();
+    assert_eq!((&approval["type"], &approval["approver"]), (&json!("approval_required"), &json!("operator")));
+    assert_eq!(approval["interactionUri"], agent.page(id));
+    assert!(waiting["text"].as_str().unwrap().contains(&agent.page(id)), "{waiting}");
+
+    agent.grant(id).await;
+    let task = waiting["task"].as_str().unwrap();
+    let resumed = python::run("auth_required.py", &[&url, &token, task]).await.unwrap();
+    assert_eq!((&resumed["task"], &resumed["state"]), (&waiting["task"], &json!("TASK_STATE_COMPLETED")));
 }
 
 #[test]
