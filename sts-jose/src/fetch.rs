@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use reqwest::StatusCode;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue, LOCATION};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use url::Url;
 
 use crate::bounded_file::{BoundedFile, FileContent, FileVersion, MAX_FILE_BYTES};
@@ -110,7 +110,13 @@ impl CaFile {
 /// Sends requests that other code has made, such as traces to their collector. The limits are those
 /// of [`http_client`], and an answer of at most [`MAX_KEY_SET_BYTES`].
 #[derive(Debug, Clone)]
-pub struct Sender(reqwest::Client);
+pub struct Sender(KeySetClient);
+
+impl From<KeySetClient> for Sender {
+    fn from(client: KeySetClient) -> Self {
+        Self(client)
+    }
+}
 
 impl Sender {
     /// Returns a sender that trusts the system's authorities.
@@ -118,7 +124,17 @@ impl Sender {
     /// # Errors
     /// See [`HttpClientError`].
     pub fn new() -> Result<Self, HttpClientError> {
-        http_client(None).map(Self)
+        http_client(None).map(|client| Self(client.into()))
+    }
+
+    /// Fetches the discovery document of `issuer`, byte for byte its `issuer`. Its places are those of
+    /// `OpenID` Connect Discovery 1.0 §4 and RFC 8414 §3.
+    ///
+    /// # Errors
+    /// [`FetchError`] if the URL is not permitted, or no place has a document of the issuer.
+    pub async fn discovery_document(&self, issuer: &str) -> Result<Map<String, Value>, FetchError> {
+        let url = issuer_url(issuer, false)?;
+        discover(&self.0.current().await?, &url, issuer, Bearer::No, Ok).await
     }
 
     /// Sends a request and returns the answer, regardless of its status.
@@ -127,7 +143,8 @@ impl Sender {
     /// [`FetchError::Http`] or [`FetchError::TooLarge`].
     pub async fn send(&self, request: http::Request<Bytes>) -> Result<http::Response<Bytes>, FetchError> {
         let failed = |error: reqwest::Error| FetchError::Http(error.without_url());
-        let response = self.0.execute(request.try_into().map_err(failed)?).await.map_err(failed)?;
+        let client = self.0.current().await?;
+        let response = client.execute(request.try_into().map_err(failed)?).await.map_err(failed)?;
         let mut answer = http::Response::new(Bytes::new());
         *answer.status_mut() = response.status();
         *answer.headers_mut() = response.headers().clone();
@@ -198,42 +215,59 @@ async fn fetch_unbounded(config: &RemoteConfig, bearer_token: Option<&BoundedFil
             check_url(url, config.allow_http).map_err(|error| error.at(url))?;
             (url.clone(), bearer)
         }
-        Location::Discovery => discover(config, &http, bearer).await?,
+        Location::Discovery => discover_keys(config, &http, bearer).await?,
     };
     let keys = get(&http, jwks_uri.clone(), bearer).await.and_then(|body| Ok(KeySet::parse(&body)?));
     keys.map_err(|error| error.at(&jwks_uri))
 }
 
-/// Reads `jwks_uri` from the issuer's discovery document, at one of the [`discovery_places`].
-/// Ignores all other members of the document. Returns the URL with the credential that may be sent
-/// there.
-async fn discover<'a>(
+/// Reads `jwks_uri` from the issuer's discovery document. Returns the URL with the credential that
+/// may be sent there.
+async fn discover_keys<'a>(
     config: &RemoteConfig,
     http: &reqwest::Client,
     bearer: Bearer<'a>,
 ) -> Result<(Url, Bearer<'a>), FetchError> {
-    let issuer = parse_url(&config.issuer)?;
-    check_url(&issuer, config.allow_http)?;
+    let issuer = issuer_url(&config.issuer, config.allow_http)?;
+    let jwks_uri = discover(http, &issuer, &config.issuer, bearer, jwks_uri).await?;
+    check_url(&jwks_uri, config.allow_http).map_err(|error| error.at(&jwks_uri))?;
+    // An https issuer elsewhere must not redirect us to our own loopback interface.
+    if issuer.scheme() == "https" && jwks_uri.scheme() != "https" && !config.allow_http {
+        return Err(FetchError::NotHttps.at(&jwks_uri));
+    }
+    let bearer = bearer.at_discovered(&jwks_uri, &issuer);
+    Ok((jwks_uri, bearer))
+}
+
+/// Returns the URL of an issuer that may be asked for its discovery document.
+fn issuer_url(issuer: &str, allow_http: bool) -> Result<Url, FetchError> {
+    let issuer = parse_url(issuer)?;
+    check_url(&issuer, allow_http)?;
     if issuer.query().is_some() || issuer.fragment().is_some() {
         return Err(FetchError::BadUrl(None));
     }
+    Ok(issuer)
+}
+
+/// Returns what `read` takes from the first of the [`discovery_places`] that has a document of this
+/// issuer with it.
+async fn discover<T>(
+    http: &reqwest::Client,
+    url: &Url,
+    issuer: &str,
+    bearer: Bearer<'_>,
+    read: impl Fn(Map<String, Value>) -> Result<T, FetchError>,
+) -> Result<T, FetchError> {
     let mut tried = Vec::new();
-    for place in discovery_places(&issuer) {
-        match document_at(http, &place, bearer, &config.issuer).await.map_err(|error| error.at(&place)) {
-            Ok(jwks_uri) => {
-                check_url(&jwks_uri, config.allow_http).map_err(|error| error.at(&jwks_uri))?;
-                // An https issuer elsewhere must not redirect us to our own loopback interface.
-                if issuer.scheme() == "https" && jwks_uri.scheme() != "https" && !config.allow_http {
-                    return Err(FetchError::NotHttps.at(&jwks_uri));
-                }
-                let bearer = bearer.at_discovered(&jwks_uri, &issuer);
-                return Ok((jwks_uri, bearer));
-            }
+    for place in discovery_places(url) {
+        let document = document_at(http, &place, bearer, issuer).await;
+        match document.and_then(&read).map_err(|error| error.at(&place)) {
+            Ok(content) => return Ok(content),
             Err(error) if error.is_answer() => tried.push(error),
             Err(error) => return Err(error),
         }
     }
-    Err(FetchError::NotDiscovered { issuer: cut(&config.issuer), tried })
+    Err(FetchError::NotDiscovered { issuer: cut(issuer), tried })
 }
 
 /// Returns the places of a discovery document, in the order to try. These are `OpenID` Connect
@@ -257,14 +291,23 @@ fn discovery_places(issuer: &Url) -> Vec<Url> {
     places
 }
 
-/// Returns the `jwks_uri` of the issuer's document at `place`.
-async fn document_at(http: &reqwest::Client, place: &Url, bearer: Bearer<'_>, issuer: &str) -> Result<Url, FetchError> {
+/// Returns the issuer's document at `place`.
+async fn document_at(
+    http: &reqwest::Client,
+    place: &Url,
+    bearer: Bearer<'_>,
+    issuer: &str,
+) -> Result<Map<String, Value>, FetchError> {
     let body = get(http, place.clone(), bearer).await?;
     let document = json::parse_document(&body).map_err(FetchError::Discovery)?;
     let found = document.get("issuer").and_then(Value::as_str);
     if found != Some(issuer) {
         return Err(FetchError::IssuerMismatch { expected: cut(issuer), found: found.map(cut) });
     }
+    Ok(document)
+}
+
+fn jwks_uri(document: Map<String, Value>) -> Result<Url, FetchError> {
     parse_url(document.get("jwks_uri").and_then(Value::as_str).ok_or(FetchError::JwksUriMissing)?)
 }
 

@@ -22,7 +22,7 @@
 //! | `held_keys`, `flight` | the known keys of a source, and its pending attempt |
 //! | `bounded_file` | files that a configuration names, read within limits |
 //! | `http_client`, `fetch`, `fetch_error`, `egress` | HTTP clients with limits, requests for keys, proxies |
-//! | `hex`, `canonical_json`, `error_chain` | the one text of bytes, of a JSON value, of an error with its causes |
+//! | `hex`, `unhex`, `canonical_json`, `error_chain` | the one text of bytes, of a JSON value, of an error with its causes |
 //! | `thumbprint`, `sha256` | the one name of a public key, and the hash that it is made with |
 //! | `clock`, `entropy` | time and random bytes, passed in |
 //!
@@ -98,7 +98,7 @@ pub use fetch_error::FetchError;
 pub use file_key_set::FileKeySet;
 pub use flight::Flight;
 pub use held_keys::MAX_KEY_AGE;
-pub use hex::hex;
+pub use hex::{hex, unhex};
 pub use http_client::{
     HttpClientError, MAX_KEY_SET_BYTES, http_client, http_client_builder, http_client_via, trusting,
 };

@@ -15,12 +15,12 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::admin::{Access, Administration, By};
+use crate::admin::{Access, AccessError, Administration, By};
 use crate::config::{Config, Database, PasswordError, Synchronous};
 use crate::http::{self, AdminApi, Agents, App, Endpoints, Listener, ListenerLimits, Tls, TlsError};
 use crate::keys::{KeyAccess, KeyLifeError, MasterKey, SealError};
 use crate::record::RetentionError;
-use crate::registry::{ApplyError, RegistryError, RegistryFile};
+use crate::registry::{ApplyError, RegistryFile};
 use crate::service::{Parts, SnapshotError, Sts};
 use crate::shutdown::announced;
 use crate::storage::{self, Location, StorageError, Store};
@@ -83,9 +83,9 @@ pub enum StartError {
     /// The TLS certificate cannot be used.
     #[error("the certificate cannot be used")]
     Tls(#[from] TlsError),
-    /// The issuer of operators is invalid.
+    /// The operators cannot be known.
     #[error("the admin API cannot be set up")]
-    Admin(#[from] RegistryError),
+    Admin(#[from] AccessError),
     /// Traces cannot be exported as configured.
     #[error("traces cannot be sent")]
     Traces(#[from] TracesError),

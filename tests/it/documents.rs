@@ -42,7 +42,7 @@ const KINDS: [ErrorKind; 18] = [
 #[test]
 fn docs_configuration_has_every_option() {
     let mut expected = String::from("| option | default | value | what it is for |\n|---|---|---|---|\n");
-    for option in OPTIONS {
+    for option in OPTIONS.iter() {
         let default = option.default.map_or("none".to_owned(), |default| format!("`{}`", option.literal(default)));
         let _ = writeln!(expected, "| `{}` | {default} | {} | {} |", option.path(), option.form, option.doc);
     }

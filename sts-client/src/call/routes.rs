@@ -1,5 +1,6 @@
 //! The routes of an agent, and the search for the route of a URL.
 
+use sts_jose::unhex;
 use url::Url;
 
 use super::headers;
@@ -80,7 +81,7 @@ fn percent_decoded(text: &str) -> String {
     let mut parts = text.split('%');
     let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
     for part in parts {
-        match part.split_at_checked(2).and_then(|(hex, rest)| Some((u8::from_str_radix(hex, 16).ok()?, rest))) {
+        match part.split_at_checked(2).and_then(|(hex, rest)| Some((unhex(hex)?.pop()?, rest))) {
             Some((byte, rest)) => {
                 bytes.push(byte);
                 bytes.extend_from_slice(rest.as_bytes());
@@ -178,6 +179,11 @@ mod tests {
             let found = routes.find(&url.parse().unwrap()).map(|(_, route)| route.url.as_str());
             assert_eq!(found, expected, "{url}");
         }
+    }
+
+    #[test]
+    fn an_escape_has_two_digits() {
+        assert_eq!(percent_decoded("%4a%+b%4%é"), "J%+b%4%é");
     }
 
     #[test]

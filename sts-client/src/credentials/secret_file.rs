@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret as _, SecretSlice, SecretString};
 use sts_jose::{Algorithm, BoundedFile, FileContent, FileVersion, MAX_FILE_BYTES, SigningKey};
+use tokio::sync::Semaphore;
 
 use crate::build_error::BuildError;
 
@@ -63,6 +64,8 @@ pub struct WatchedFile<T> {
     parse: Parse<T>,
     last: Mutex<(FileVersion, T)>,
     is_failing: AtomicBool,
+    /// The right to look at the file.
+    looks: Semaphore,
 }
 
 /// A function that parses the content of a file into a secret.
@@ -135,12 +138,20 @@ impl<T: Clone> WatchedFile<T> {
         let file = BoundedFile::new(&path, MAX_FILE_BYTES);
         let (version, bytes) = file.read_now().map_err(|source| BuildError::File { path, source })?;
         let secret = parse(bytes.into())?;
-        Ok(Self { file, parse, last: Mutex::new((version, secret)), is_failing: AtomicBool::new(false) })
+        Ok(Self {
+            file,
+            parse,
+            last: Mutex::new((version, secret)),
+            is_failing: AtomicBool::new(false),
+            looks: Semaphore::new(1),
+        })
     }
 
-    /// Returns the current secret. Reads the file again if it has changed.
+    /// Returns the current secret. Reads the file again if it has changed. During another call's look at
+    /// the file, returns the secret from before.
     pub(crate) async fn current(&self) -> T {
         let (known, last) = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Ok(_right) = self.looks.try_acquire() else { return last };
         let read = self.file.read_if_changed(Some(known)).await;
         let changed = match read.map_err(|source| BuildError::File { path: self.file.path().to_owned(), source }) {
             Ok(FileContent::Unchanged) => None,
@@ -182,4 +193,31 @@ fn der_of_pem(content: &[u8]) -> Option<SecretSlice<u8>> {
     let (body, _) = rest.split_once("-----END PRIVATE KEY-----")?;
     let body = SecretString::from(body.split_ascii_whitespace().collect::<String>());
     STANDARD.decode(body.expose_secret()).ok().map(SecretSlice::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+
+    use futures_util::future::join_all;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_changed_file_is_read_by_one_of_the_calls_at_the_same_time() {
+        let folder = TempDir::new().unwrap();
+        let (path, parsed) = (folder.path().join("secret"), Arc::new(AtomicUsize::new(0)));
+        std::fs::write(&path, "first").unwrap();
+        let counted = Arc::clone(&parsed);
+        let parse = move |_content| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            Ok(())
+        };
+        let file = WatchedFile::open(path.clone(), Box::new(parse)).unwrap();
+        std::fs::write(&path, "another").unwrap();
+        join_all((0..10).map(|_| file.current())).await;
+        assert_eq!(parsed.load(Ordering::SeqCst), 2, "at the start, and once after the change");
+    }
 }

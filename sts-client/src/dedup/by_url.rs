@@ -1,21 +1,27 @@
 //! A store that a URL names, as configuration files do.
 
-use std::sync::Arc;
+use std::error::Error;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
-use tokio::sync::OnceCell;
 
 use super::{Begun, CallerKey, DedupError, DedupKey, DedupStore, Held, Operation, Spend, Ticket};
+use crate::net::Flights;
 
-/// A deduplication store that connects at its first use. A failed attempt fails that use alone.
+/// A deduplication store that connects at its first use. A failed attempt fails the uses that waited for
+/// it, and no later one.
 #[derive(Debug)]
 pub(crate) struct StoreByUrl {
     url: SecretString,
-    store: OnceCell<Arc<dyn DedupStore>>,
+    store: Arc<OnceLock<Arc<dyn DedupStore>>>,
+    connections: Flights<(), Connected>,
 }
+
+/// The outcome of an attempt to connect, for all uses that waited for it.
+type Connected = Result<Arc<dyn DedupStore>, Arc<dyn Error + Send + Sync>>;
 
 impl StoreByUrl {
     /// Returns the store of a URL; `None` for a database that is unknown or not compiled in. Opens no
@@ -24,11 +30,32 @@ impl StoreByUrl {
         let scheme = url.expose_secret().split_once(':')?.0;
         let is_postgres = matches!(scheme, "postgres" | "postgresql") && cfg!(feature = "postgres");
         let is_sqlite = scheme == "sqlite" && cfg!(feature = "sqlite");
-        (is_postgres || is_sqlite).then(|| Self { url, store: OnceCell::new() })
+        (is_postgres || is_sqlite).then(|| Self { url, store: Arc::default(), connections: Flights::new() })
     }
 
-    async fn store(&self) -> Result<&Arc<dyn DedupStore>, DedupError> {
-        self.store.get_or_try_init(|| connect(self.url.expose_secret())).await
+    async fn store(&self) -> Result<Arc<dyn DedupStore>, DedupError> {
+        if let Some(store) = self.store.get() {
+            return Ok(Arc::clone(store));
+        }
+        let connection = self.connections.join(&(), || {
+            let (url, kept) = (self.url.clone(), Arc::clone(&self.store));
+            async move {
+                // Another flight may have ended since the look above.
+                match kept.get() {
+                    Some(store) => Ok(Arc::clone(store)),
+                    None => connect(url.expose_secret()).await.map(|store| Arc::clone(kept.get_or_init(|| store))),
+                }
+                .map_err(cause)
+            }
+        });
+        connection.await.map_err(|error| DedupError::Unavailable(error.into()))
+    }
+}
+
+fn cause(error: DedupError) -> Arc<dyn Error + Send + Sync> {
+    match error {
+        DedupError::Unavailable(cause) => cause.into(),
+        full @ DedupError::Full => Arc::new(full),
     }
 }
 
@@ -68,5 +95,32 @@ impl DedupStore for StoreByUrl {
 
     async fn purge(&self) -> Result<u64, DedupError> {
         self.store().await?.purge().await
+    }
+}
+
+#[cfg(test)]
+#[cfg(feature = "postgres")]
+mod tests {
+    use futures_util::future::join_all;
+    use tokio::net::TcpListener;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::dedup::sql::ACQUIRE_TIMEOUT;
+
+    /// The clock of the runtime runs ahead while all tasks wait, so the test takes no time.
+    #[tokio::test(start_paused = true)]
+    async fn calls_that_wait_for_the_first_connection_share_its_outcome() {
+        // The listener accepts connections and never answers.
+        let black_hole = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("postgres://inventory@{}/inventory", black_hole.local_addr().unwrap());
+        let store = StoreByUrl::new(url.into()).unwrap();
+        let begun = Instant::now();
+        let spends = (0..10_u8).map(|number| {
+            store.spend(DedupKey::new("value", [[number]]), CallerKey::new(["alice"]), Timestamp::UNIX_EPOCH)
+        });
+        let outcomes = join_all(spends).await;
+        assert!(outcomes.iter().all(|outcome| matches!(outcome, Err(DedupError::Unavailable(_)))), "{outcomes:?}");
+        assert!(begun.elapsed() < ACQUIRE_TIMEOUT * 2, "{:?}", begun.elapsed());
     }
 }

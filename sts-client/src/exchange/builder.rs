@@ -201,10 +201,11 @@ impl StsBuilder {
         self
     }
 
-    /// Presents a client certificate to the STS (mutual TLS, RFC 8705), from files in PEM that are read
-    /// again when they change. The STS may bind tokens to it. The agent then has to present the same
-    /// certificate to its targets ([`HttpOptions::client_certificate_files`]). With
-    /// [`Credentials::ClientCertificate`] it is also the client authentication.
+    /// Presents a client certificate to the STS (mutual TLS, RFC 8705), from files in PEM. Calls look at
+    /// the files at most once a second, and read them again when they have changed. The STS may bind
+    /// tokens to it. The agent then has to present the same certificate to its targets
+    /// ([`HttpOptions::client_certificate_files`]). With [`Credentials::ClientCertificate`] it is also
+    /// the client authentication.
     ///
     /// ```no_run
     /// # use sts_client::{Credentials, Sts};
@@ -269,7 +270,10 @@ impl StsBuilder {
         let (ca_pem, timeout) = (self.ca_pem.as_deref(), self.policy.attempt_timeout);
         let followed = match (&self.certificate, &self.transport) {
             (None, _) => None,
-            (Some(files), None) => Some(HttpTransport::followed(timeout, self.ca_pem.clone(), files)?),
+            (Some(files), None) => {
+                let (ca_pem, clock) = (self.ca_pem.clone(), Arc::clone(&self.clock));
+                Some(HttpTransport::followed(timeout, ca_pem, files, clock)?)
+            }
             (Some(_), Some(_)) => {
                 return Err(BuildError::contradiction("a client certificate is for the default transport alone"));
             }

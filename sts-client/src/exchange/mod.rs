@@ -170,13 +170,19 @@ impl Sts {
     }
 
     /// Returns true unless a token is bound to a client certificate that has been replaced. Looks at
-    /// the files of the certificate.
+    /// the files of the certificate at most once a second.
     pub(crate) async fn still_holds(&self, certificate: Option<&str>) -> bool {
         match (certificate, &self.0.certificate) {
             (None, _) => true,
             (Some(bound), Some(followed)) => *followed.present().await == *bound,
             (Some(_), None) => false,
         }
+    }
+
+    /// Returns the client of the client certificate, if there is one.
+    #[cfg(feature = "reqwest")]
+    pub(crate) fn followed_client(&self) -> Option<&Arc<FollowedClient>> {
+        self.0.certificate.as_ref()
     }
 
     /// Exchanges the user's token for a token that is valid at the route's target.

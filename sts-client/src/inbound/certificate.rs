@@ -8,6 +8,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 use serde::Deserialize;
+use sts_jose::unhex;
 use sts_protocol::split_unquoted;
 
 use super::why::Why;
@@ -165,8 +166,7 @@ fn envoy_hash(value: &str) -> Option<Arc<str>> {
         name.trim().eq_ignore_ascii_case("hash").then(|| value.trim().trim_matches('"').to_owned())
     });
     let (Some(hash), None) = (hashes.next(), hashes.next()) else { return None };
-    let hash = hash.as_bytes().chunks(2).map(|byte| u8::from_str_radix(std::str::from_utf8(byte).ok()?, 16).ok());
-    let hash: [u8; 32] = hash.collect::<Option<Vec<u8>>>()?.try_into().ok()?;
+    let hash: [u8; 32] = unhex(&hash)?.try_into().ok()?;
     Some(URL_SAFE_NO_PAD.encode(hash).into())
 }
 

@@ -43,6 +43,7 @@ use crate::error::Error;
 use crate::inbound::{Refusal, Verifier};
 use crate::integrations::probe;
 use crate::outcome::{Approval, Halted, Trace};
+use crate::propagate::again::Sent;
 use crate::propagate::{OutboundOperation, Propagator};
 
 /// The `domain` of the [`ErrorInfo`](https://google.aip.dev/193#errorinfo) in an [`A2AError`] that
@@ -76,8 +77,8 @@ const MAX_RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(60 *
 /// The proof of a bound token ([`StsBuilder::dpop`](crate::exchange::StsBuilder::dpop)) is for a POST
 /// request to the URL of the interceptor, as the JSON-RPC transport sends it. Because the answer is not
 /// seen, the nonce is fetched before the call, by a GET request of the client that
-/// [`Propagator::http_client`] returns: for the first call, and then at most every 30 seconds. A target
-/// must accept its nonces for longer than that.
+/// [`Propagator::http_client`] returns: for the first call, and again if the last answer is 30 seconds old.
+/// A target must accept its nonces for longer than that.
 ///
 /// Make it the last interceptor, because it cannot remove what a later interceptor adds. The inner
 /// client must follow no redirects: use [`http_client`](crate::integrations::http_client).
@@ -113,16 +114,29 @@ impl PropagateInterceptor {
         let before = headers_of(params)?;
         let mut after = before.clone();
         let request = (Method::POST, self.url.clone());
+        // This comes before the proof is made: an answer that another call gets meanwhile is not in it.
+        let is_probe_due = self.propagator.is_probe_due(&self.url);
         let mut call = self.propagator.prepare(context, request, &mut after, operation).await?;
-        if self.propagator.asks_for_nonce(&call)
-            && let Some(refusal) = probe::ask(&self.propagator, &mut call).await
-        {
-            let mut again = before.clone();
-            if self.propagator.prepare_again(&mut call, refusal, &mut again).await {
-                after = again;
-            }
+        if is_probe_due {
+            self.probe(&mut call, &before, &mut after).await;
         }
         replaced(params, &before, &after)
+    }
+
+    /// Asks the target for a nonce, and sets `after` to headers that it accepts. Probes once more if the
+    /// target refused the token before it gave a nonce.
+    async fn probe(&self, call: &mut Sent, before: &HeaderMap, after: &mut HeaderMap) {
+        while let Some(refusal) = probe::ask(&self.propagator, call).await {
+            let mut again = before.clone();
+            // Each reason causes one repetition, so the loop ends.
+            if !self.propagator.prepare_again(call, refusal, &mut again).await {
+                return;
+            }
+            *after = again;
+            if !self.propagator.is_probe_due(&self.url) {
+                return;
+            }
+        }
     }
 }
 

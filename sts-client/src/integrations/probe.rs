@@ -1,5 +1,6 @@
 //! A request that asks a target for a nonce, for libraries that do not show the headers of an answer.
 
+use http::StatusCode;
 use http::header::{ACCEPT, HeaderValue};
 
 use crate::integrations::challenge;
@@ -18,5 +19,14 @@ pub(super) async fn ask(propagator: &Propagator, sent: &mut Sent) -> Option<Targ
     let client = propagator.http_client().ok()?;
     let answer = client.get(url).headers(headers).send().await.ok()?;
     propagator.learn_nonce_of(sent, answer.headers());
+    if sent.has_given_nonce() || wants_no_nonce(answer.status()) {
+        propagator.probed(sent);
+    }
     challenge::refusal(answer.status(), answer.headers())
+}
+
+/// Returns true if an answer without a nonce shows that the target wants none. After an outage or a
+/// refusal of the token, it may still want one.
+fn wants_no_nonce(status: StatusCode) -> bool {
+    !matches!(status.as_u16(), 401 | 408 | 429 | 500..)
 }

@@ -154,8 +154,9 @@ impl HttpOptions {
         self
     }
 
-    /// Presents the client certificate of these files, in PEM. `integrations::reqwest::client` makes
-    /// its client again when a file has changed. [`Self::build`] reads the files once.
+    /// Presents the client certificate of these files, in PEM. `integrations::reqwest::client` looks at
+    /// the files at most once a second, and makes its client again when one has changed. [`Self::build`]
+    /// reads the files once.
     ///
     /// ```no_run
     /// use sts_client::HttpOptions;

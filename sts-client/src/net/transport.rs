@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use secrecy::{ExposeSecret as _, SecretSlice};
-use sts_jose::HttpClientError;
+use sts_jose::{Clock, HttpClientError};
 
 use super::certificate_files::CertificateFiles;
 use super::followed_client::FollowedClient;
@@ -115,8 +115,9 @@ impl HttpTransport {
         timeout: Duration,
         ca_pem: Option<Vec<u8>>,
         files: &CertificateFiles,
+        clock: Arc<dyn Clock>,
     ) -> Result<Arc<FollowedClient>, HttpClientError> {
-        FollowedClient::open(files, move |pem| client(timeout, ca_pem.as_deref(), Some(pem))).map(Arc::new)
+        FollowedClient::open(files, clock, move |pem| client(timeout, ca_pem.as_deref(), Some(pem))).map(Arc::new)
     }
 
     /// Makes a transport that uses this client.

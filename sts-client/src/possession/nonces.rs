@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::HeaderMap;
-#[cfg(feature = "a2a")]
+#[cfg(any(feature = "a2a", feature = "rmcp"))]
 use jiff::Timestamp;
 use quick_cache::sync::Cache;
 use url::Url;
@@ -15,10 +15,14 @@ use crate::header_values;
 /// more round trip.
 const MAX_ORIGINS: usize = 1_024;
 
-/// The time for which an answer to the question for a nonce is relied on. It is shorter than the time
-/// for which servers accept a nonce.
+/// The number of URLs whose answer to a probe is kept.
+#[cfg(any(feature = "a2a", feature = "rmcp"))]
+const MAX_PROBED_URLS: usize = 1_024;
+
+/// The time for which the answer to a probe is relied on. It is shorter than the time for which servers
+/// accept a nonce.
 #[cfg(feature = "a2a")]
-const ASK_EVERY: std::time::Duration = std::time::Duration::from_secs(30);
+const PROBE_EVERY: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// The maximum length of a nonce, in characters. A longer one is ignored: it would not fit beside a
 /// token.
@@ -26,24 +30,43 @@ const MAX_NONCE_CHARS: usize = 256;
 
 /// The newest nonce of each origin (RFC 9449 §8.2). The STS and the targets have one each: they give
 /// different nonces, also behind one gateway (RFC 9449 §9).
+///
+/// A URL that was probed has a nonce of its own, because two targets behind one gateway give different
+/// nonces. A client that does not see the answers could not correct a nonce of the other target.
 #[derive(Debug)]
 pub(crate) struct Nonces {
     newest: Cache<String, Arc<str>>,
-    /// The time at which a server was last asked for a nonce.
-    #[cfg(feature = "a2a")]
-    asked_at: Cache<String, Timestamp>,
+    /// The answers to probes, by URL without query.
+    #[cfg(any(feature = "a2a", feature = "rmcp"))]
+    probed: Cache<String, Probed>,
+}
+
+/// The answer to a probe.
+#[cfg(any(feature = "a2a", feature = "rmcp"))]
+#[derive(Debug, Clone)]
+struct Probed {
+    answered_at: Timestamp,
+    /// The newest nonce; `None` if the target gave none.
+    nonce: Option<Arc<str>>,
 }
 
 impl Nonces {
     pub(crate) fn new() -> Self {
         Self {
             newest: Cache::new(MAX_ORIGINS),
-            #[cfg(feature = "a2a")]
-            asked_at: Cache::new(MAX_ORIGINS),
+            #[cfg(any(feature = "a2a", feature = "rmcp"))]
+            probed: Cache::new(MAX_PROBED_URLS),
         }
     }
 
+    /// Returns the newest nonce for a call of a URL.
     pub(crate) fn newest(&self, url: &Url) -> Option<Arc<str>> {
+        #[cfg(any(feature = "a2a", feature = "rmcp"))]
+        if !self.probed.is_empty()
+            && let Some(probed) = self.probed.get(&without_query(url))
+        {
+            return probed.nonce;
+        }
         if self.newest.is_empty() {
             return None;
         }
@@ -54,19 +77,27 @@ impl Nonces {
     pub(crate) fn learn(&self, url: &Url, headers: &HeaderMap) -> Option<Arc<str>> {
         let nonce: Arc<str> = nonce(headers)?.into();
         self.newest.insert(origin(url), Arc::clone(&nonce));
+        #[cfg(any(feature = "a2a", feature = "rmcp"))]
+        if !self.probed.is_empty() {
+            let url = without_query(url);
+            if let Some(Probed { answered_at, .. }) = self.probed.get(&url) {
+                self.probed.insert(url, Probed { answered_at, nonce: Some(Arc::clone(&nonce)) });
+            }
+        }
         Some(nonce)
     }
 
-    /// Returns true if the server of a URL has not been asked for a nonce in the last seconds, and notes
-    /// that it is asked now.
+    /// Keeps the answer to a probe of a URL.
+    #[cfg(any(feature = "a2a", feature = "rmcp"))]
+    pub(crate) fn probed(&self, url: &Url, nonce: Option<Arc<str>>, now: Timestamp) {
+        self.probed.insert(without_query(url), Probed { answered_at: now, nonce });
+    }
+
+    /// Returns true if the answer to the last probe of a URL is too old, or there is none.
     #[cfg(feature = "a2a")]
-    pub(crate) fn is_to_be_asked(&self, url: &Url, now: Timestamp) -> bool {
-        let origin = origin(url);
-        let is_due = sts_jose::has_passed(self.asked_at.get(&origin), now, ASK_EVERY);
-        if is_due {
-            self.asked_at.insert(origin, now);
-        }
-        is_due
+    pub(crate) fn is_probe_due(&self, url: &Url, now: Timestamp) -> bool {
+        let answered_at = self.probed.get(&without_query(url)).map(|probed| probed.answered_at);
+        sts_jose::has_passed(answered_at, now, PROBE_EVERY)
     }
 }
 
@@ -83,6 +114,11 @@ fn nonce(headers: &HeaderMap) -> Option<&str> {
 
 fn origin(url: &Url) -> String {
     url.origin().ascii_serialization()
+}
+
+#[cfg(any(feature = "a2a", feature = "rmcp"))]
+fn without_query(url: &Url) -> String {
+    format!("{}{}", origin(url), url.path())
 }
 
 #[cfg(test)]
@@ -119,5 +155,19 @@ mod tests {
             nonces.learn(&format!("http://a.example:{port}/").parse().unwrap(), &answer(&["n"]));
         }
         assert!(nonces.newest.len() <= MAX_ORIGINS);
+    }
+
+    #[cfg(any(feature = "a2a", feature = "rmcp"))]
+    #[test]
+    fn a_probed_url_has_a_nonce_of_its_own() {
+        let nonces = Nonces::new();
+        let url = |path: &str| format!("https://a.example{path}").parse::<Url>().unwrap();
+        let of = |path: &str| nonces.newest(&url(path));
+        nonces.learn(&url("/one"), &answer(&["first"]));
+        nonces.probed(&url("/two?x"), None, Timestamp::UNIX_EPOCH);
+        assert_eq!((of("/one").as_deref(), of("/two?y").as_deref()), (Some("first"), None));
+        nonces.learn(&url("/two"), &answer(&["second"]));
+        nonces.learn(&url("/one"), &answer(&["third"]));
+        assert_eq!((of("/one").as_deref(), of("/two").as_deref()), (Some("third"), Some("second")));
     }
 }

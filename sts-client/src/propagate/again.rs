@@ -51,6 +51,14 @@ impl Sent {
     }
 }
 
+#[cfg(any(feature = "a2a", feature = "rmcp"))]
+impl Sent {
+    /// Returns true if the target gave a nonce in its answer.
+    pub(crate) fn has_given_nonce(&self) -> bool {
+        self.given_nonce.is_some()
+    }
+}
+
 impl Propagator {
     /// Sets the headers of a call like [`Propagator::apply_as`], and returns the parts that a
     /// repetition of the call needs.
@@ -150,11 +158,16 @@ impl Propagator {
         Err(Error::Refused { code: RefusalCode::INVALID_TOKEN })
     }
 
-    /// Returns true if the target of a call is to be asked for a nonce before the call: its client shows
-    /// no answers, and the target has not been asked in the last seconds.
+    /// Returns true if the last answer to a probe of a URL is too old, or there is none.
     #[cfg(feature = "a2a")]
-    pub(crate) fn asks_for_nonce(&self, sent: &Sent) -> bool {
-        sent.proven.token.is_bound() && self.0.nonces.is_to_be_asked(&sent.url, self.0.clock.now())
+    pub(crate) fn is_probe_due(&self, url: &Url) -> bool {
+        self.0.nonces.is_probe_due(url, self.0.clock.now())
+    }
+
+    /// Keeps the answer of a target to a probe: its nonce, or that it wants none.
+    #[cfg(any(feature = "a2a", feature = "rmcp"))]
+    pub(crate) fn probed(&self, sent: &Sent) {
+        self.0.nonces.probed(&sent.url, sent.given_nonce.clone(), self.0.clock.now());
     }
 
     /// Drops the token that a call with these headers carried, if the target refused it for that.

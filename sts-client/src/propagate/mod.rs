@@ -144,7 +144,8 @@ impl Propagator {
     /// Returns such a client, which follows the files of its client certificate.
     #[cfg(feature = "reqwest")]
     pub(crate) fn http_source(&self) -> Result<ClientSource, HttpClientError> {
-        self.0.http.source()
+        let leader = self.0.sts.as_ref().and_then(Sts::followed_client);
+        self.0.http.source(leader, Arc::clone(&self.0.clock))
     }
 
     /// Sets the `headers` of a call to `url` on behalf of `context`. First removes every

@@ -2,6 +2,8 @@
 
 use url::Url;
 
+use crate::hex::unhex;
+
 /// The normalised form of a URL that a proof is compared by: without query and fragment (RFC 9449 §4.2), normalised by
 /// syntax and scheme (RFC 3986 §6.2.2, §6.2.3). Two spellings of one URL are equal.
 ///
@@ -69,7 +71,7 @@ fn without_needless_escapes(path: &str) -> String {
     let mut parts = path.split('%');
     let mut normal = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        let escaped = part.split_at_checked(2).and_then(|(hex, rest)| Some((u8::from_str_radix(hex, 16).ok()?, rest)));
+        let escaped = part.split_at_checked(2).and_then(|(hex, rest)| Some((unhex(hex)?.pop()?, rest)));
         match escaped {
             Some((byte, rest)) if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => {
                 normal.push(char::from(byte));
@@ -104,6 +106,12 @@ mod tests {
             assert_eq!(ProofUri::parse(spelling).as_ref(), Ok(&expected), "{spelling}");
         }
         assert_eq!(ProofUri::parse("http://a.example").unwrap().as_str(), "http://a.example/");
+    }
+
+    #[test]
+    fn an_escape_has_two_digits() {
+        let [escape, none] = ["%0B", "%+B"].map(|path| ProofUri::parse(&format!("https://a.example/{path}")).unwrap());
+        assert_ne!(escape, none);
     }
 
     #[test]

@@ -11,10 +11,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderValue;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
-use sts_jose::Entropy;
+use sts_jose::{Entropy, HttpClientError};
 use subtle::ConstantTimeEq as _;
+use thiserror::Error;
 
-use super::Denied;
+use super::{Denied, SignIn};
 use crate::client_auth::{AuthenticationError, SecretQueue};
 use crate::config::{self, AdminToken, Role};
 use crate::keys::{Inspected, KeyAccess, TrustedKeys};
@@ -39,6 +40,7 @@ const MAX_BEARER_BYTES: usize = 16 * 1024;
 pub struct Access {
     tokens: Vec<KnownToken>,
     oidc: Option<Oidc>,
+    sign_in: Option<SignIn>,
     link: Mutex<Option<SignInLink>>,
 }
 
@@ -72,6 +74,17 @@ struct Oidc {
     config: config::AdminOidc,
 }
 
+/// The operators of a configuration cannot be known.
+#[derive(Debug, Error)]
+pub enum AccessError {
+    /// The entry of the issuer of operators cannot be parsed.
+    #[error(transparent)]
+    Entry(#[from] RegistryError),
+    /// The HTTP client cannot be created.
+    #[error("failed to create the HTTP client for the issuer of operators")]
+    Http(#[from] HttpClientError),
+}
+
 /// A new admin token. The token itself is known only here.
 pub struct NewToken {
     /// The token in clear text.
@@ -84,9 +97,9 @@ impl Access {
     /// Creates the operators that the configuration names.
     ///
     /// # Errors
-    /// [`RegistryError`] if the entry built here for the issuer of operators cannot be parsed;
-    /// never expected.
-    pub fn new(config: &config::Admin, access: &KeyAccess) -> Result<Self, RegistryError> {
+    /// [`AccessError`]: the machine has no trust store, or an entry that is built here cannot be
+    /// parsed; the latter is never expected.
+    pub fn new(config: &config::Admin, access: &KeyAccess) -> Result<Self, AccessError> {
         let known = |token: &AdminToken| KnownToken { token: token.clone(), seen: OnceLock::new() };
         let oidc = match (&config.oidc.issuer, &config.oidc.audience) {
             (Some(issuer), Some(audience)) => {
@@ -115,7 +128,14 @@ impl Access {
             }
             (Some(_), None) | (None, _) => None,
         };
-        Ok(Self { tokens: config.tokens.iter().map(known).collect(), oidc, link: Mutex::default() })
+        let tokens = config.tokens.iter().map(known).collect();
+        Ok(Self { tokens, oidc, sign_in: SignIn::new(config, access)?, link: Mutex::default() })
+    }
+
+    /// Returns the sign-in at the issuer of operators, if a client there is configured.
+    #[must_use]
+    pub fn sign_in(&self) -> Option<&SignIn> {
+        self.sign_in.as_ref()
     }
 
     /// Returns a code that signs in to the console once with this credential. It replaces an earlier

@@ -18,11 +18,11 @@ mod entry_body;
 mod explain;
 mod keys;
 mod known_names;
-
 mod reach;
 mod registry;
 mod revocations;
 mod session;
+mod sign_in;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ use sts_jose::{Clock, Entropy};
 use thiserror::Error;
 
 pub use crate::document::FieldFault;
-pub use access::{Access, NewToken, Operator};
+pub use access::{Access, AccessError, NewToken, Operator};
 pub use approvals::ApprovalDecision;
 pub use audit::{AuditOutcome, AuditQuery, AuditTime};
 pub use denied::Denied;
@@ -44,6 +44,7 @@ pub use known_names::UnknownName;
 pub use reach::Reached;
 pub use revocations::{Named, Names, NotRevoked, Reach, RevocationDone, RevokeRequest, StandingRevocation};
 pub use session::Session;
+pub use sign_in::{CALLBACK, PendingSignIn, Returned, SignIn, SignInError};
 
 use crate::config::Config;
 use crate::environment;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use sts_jose::hex;
+use sts_jose::{hex, unhex};
 
 use super::arguments::Options;
 use super::audit_arguments::{AuditCommand, AuditFilterArguments, AuditListArguments};
@@ -413,6 +413,5 @@ fn show_with_cursor(row: &StoredAuditRow, out: &mut Output) -> Result<(), CliErr
 }
 
 fn mac_of(text: &str) -> Option<Vec<u8>> {
-    let digits = text.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
-    digits.collect::<Option<Vec<u8>>>().filter(|mac| mac.len() == MAC_BYTES)
+    unhex(text).filter(|mac| mac.len() == MAC_BYTES)
 }

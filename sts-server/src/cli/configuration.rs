@@ -12,7 +12,7 @@ use crate::config::{self, OPTIONS};
 pub(super) fn run(command: &ConfigCommand, out: &mut Output) -> Result<ExitCode, CliError> {
     match command {
         ConfigCommand::Reference if out.is_json() => {
-            for option in OPTIONS {
+            for option in OPTIONS.iter() {
                 out.json(&json!({
                     "option": option.path(), "variable": option.variable(), "default": option.default,
                     "value": option.form, "meaning": option.doc,

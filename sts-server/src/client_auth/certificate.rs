@@ -236,7 +236,7 @@ mod tests {
     fn other_bytes_are_no_certificate() {
         for bytes in [&b""[..], b"certificate", &[0x30, 0x03, 0x02, 0x01, 0x00]] {
             let chain = CertificateChain::new(bytes.to_vec(), Vec::new());
-            assert_eq!(ClientCertificate::parse(chain, VerifiedBy::Authorities), Err(CertificateError));
+            assert_eq!(ClientCertificate::parse(chain.unwrap(), VerifiedBy::Authorities), Err(CertificateError));
         }
     }
 }

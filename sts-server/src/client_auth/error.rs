@@ -301,7 +301,6 @@ fn workload_trust(error: &TrustError) -> &'static str {
         TrustError::IssuerDisabled => "workload_issuer_disabled",
         TrustError::Algorithm => "workload_algorithm",
         TrustError::UnknownKey => "workload_key_unknown",
-
         TrustError::KeysUnusable => "workload_keys_unusable",
         TrustError::KeysUnavailable(_) | TrustError::Source(_) | TrustError::NotYetKnown => "keys_unavailable",
         TrustError::Signature(_) => "workload_signature",

@@ -45,8 +45,8 @@ pub(super) async fn identify(
     let unknown = || WorkloadError::UnknownSubject;
     let id = certificate.spiffe_id().ok_or_else(unknown)?;
     let issuer = TrustDomain::of_id(id).ok_or_else(unknown)?.issuer();
-    // This check comes before any fetch of the bundle. Otherwise a stranger could use up its forced refetch with a
-    // made-up name.
+    // This check comes before any fetch of the bundle: a certificate of an unknown authority uses up the forced
+    // refetch. A stranger would need the name of a registered workload for that.
     let found = context.registry.workload(&issuer, id).ok_or_else(unknown)?;
     believe(context, certificate).await?;
     let agent = Arc::clone(&found.agent);

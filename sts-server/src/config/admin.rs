@@ -80,6 +80,12 @@ pub struct AdminOidc {
     /// The values that grant [`Role::Admin`].
     #[serde(default)]
     pub admins: Vec<String>,
+    /// The client of the console at the issuer. Default: none, and no sign-in there.
+    pub client_id: Option<String>,
+    /// The file with the secret of that client. Default: a public client.
+    pub client_secret_file: Option<PathBuf>,
+    /// The scopes that a sign-in requests. Default `openid`.
+    pub scopes: Vec<String>,
 }
 
 /// The `typ` that an operator's access token must have.
@@ -183,6 +189,12 @@ pub(super) fn oidc_faults(config: &Config) -> Vec<(&'static str, &'static str)> 
     let oidc = &config.admin.oidc;
     let names_no_operator = oidc.values().iter().all(|(_, values)| values.is_empty());
     let mut faults = Vec::new();
+    if oidc.client_id.is_some() && config.admin.url.is_none() {
+        faults.push(("admin.oidc.client_id", " needs admin.url, to which the issuer sends browsers back"));
+    }
+    if oidc.client_secret_file.is_some() && oidc.client_id.is_none() {
+        faults.push(("admin.oidc.client_secret_file", " needs admin.oidc.client_id"));
+    }
     match &oidc.issuer {
         None => {
             for (path, given) in [
@@ -192,6 +204,7 @@ pub(super) fn oidc_faults(config: &Config) -> Vec<(&'static str, &'static str)> 
                 ("admin.oidc.readers", !oidc.readers.is_empty()),
                 ("admin.oidc.operators", !oidc.operators.is_empty()),
                 ("admin.oidc.admins", !oidc.admins.is_empty()),
+                ("admin.oidc.client_id", oidc.client_id.is_some()),
             ] {
                 if given {
                     faults.push((path, " needs admin.oidc.issuer too"));

@@ -66,7 +66,7 @@ pub fn load(
         faults: Vec::new(),
         is_unread: false,
     };
-    for option in OPTIONS {
+    for option in OPTIONS.iter() {
         loader.put(option, None);
         if let Some(text) = option.default {
             let file = file.unwrap_or(Path::new("defaults"));

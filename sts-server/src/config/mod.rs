@@ -24,6 +24,7 @@ mod argon2id;
 mod database_url;
 mod dpop;
 mod load;
+mod operator_options;
 mod option;
 mod options;
 mod password;

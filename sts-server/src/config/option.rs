@@ -3,7 +3,7 @@
 use crate::document::Shape;
 
 /// One option of the configuration, as [`OPTIONS`](super::OPTIONS) lists it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ConfigOption {
     /// The TOML table, such as `limits` or `admin.oidc`; `None` for the top level.
     pub table: Option<&'static str>,

@@ -2,18 +2,16 @@
 //! `docs/configuration.md` with it.
 
 use std::net::SocketAddr;
+use std::sync::LazyLock;
 
 use super::address::check_issuer;
-use super::admin::ADMIN_TOKEN;
 use super::database_url::check_database_url;
+use super::operator_options::OPERATORS;
 use super::option::ConfigOption;
-use super::values::{
-    algorithm, bytes, bytes_up_to, check_url, delay, network, not_empty, proxy, retention, some_algorithm, timeout,
-    ttl_up_to, word,
-};
+use super::values::{bytes, bytes_up_to, delay, network, proxy, retention, timeout, ttl_up_to, word};
 use super::{
     ClientCertificateHeader, ClientCertificates, DpopNonce, ForwardedHeader, Limits, MAX_CHAIN_DEPTH, MAX_MAX_TTL,
-    Synchronous, TokenTyp,
+    Synchronous,
 };
 use crate::document::{Shape, reads};
 use crate::telemetry::{LogFormat, check_otlp_endpoint};
@@ -23,10 +21,12 @@ const ADDRESS: Shape = Shape::Text(|text| {
     word::<SocketAddr>(text, "an IP address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\"")
 });
 const TIMEOUT: Shape = Shape::Text(timeout);
-const URL: Shape = Shape::Text(check_url);
 
 /// All options, in the order of the reference configuration.
-pub static OPTIONS: &[ConfigOption] = &[
+pub static OPTIONS: LazyLock<Vec<ConfigOption>> = LazyLock::new(|| [SERVICE, OPERATORS, OBSERVATION].concat());
+
+/// The service itself and its limits.
+const SERVICE: &[ConfigOption] = &[
     ConfigOption {
         table: None,
         key: "issuer",
@@ -363,102 +363,10 @@ pub static OPTIONS: &[ConfigOption] = &[
         form: "host names, which include those below them, addresses and networks; in the environment separated by commas",
         doc: "The hosts that need no proxy, instead of NO_PROXY of the environment.",
     },
-    ConfigOption {
-        table: Some("admin"),
-        key: "url",
-        shape: URL,
-        default: None,
-        form: "an https URL without a path; http only for the loopback interface",
-        doc: "The URL under which browsers reach the admin listener. Without it the console answers to localhost and to IP addresses alone, and offers no sign-in at `admin.oidc.issuer`.",
-    },
-    ConfigOption {
-        table: Some("admin"),
-        key: "tokens",
-        shape: Shape::Tables(&ADMIN_TOKEN),
-        default: None,
-        form: "tables of name, role (reader, operator or admin) and hash; in the environment a JSON array of such objects",
-        doc: "The bearer tokens of operators, who may use the admin API and the console: `sts-server admin token` makes one. Without them and without `admin.oidc.issuer` the admin API rejects every operator.",
-    },
-    ConfigOption {
-        table: Some("admin.oidc"),
-        key: "issuer",
-        shape: URL,
-        default: None,
-        form: "an https URL; http only for the loopback interface",
-        doc: "The issuer whose access tokens name operators, byte for byte their iss.",
-    },
-    ConfigOption {
-        table: Some("admin.oidc"),
-        key: "jwks_uri",
-        shape: URL,
-        default: None,
-        form: "an https URL; http only for the loopback interface",
-        doc: "The URL of its keys; without it they are found by discovery.",
-    },
-    ConfigOption {
-        table: Some("admin.oidc"),
-        key: "ca_file",
-        shape: Shape::Path,
-        default: None,
-        form: "a path",
-        doc: "The certificates of the authority of that URL in PEM; without it those of the system. A changed file takes effect at the next fetch.",
-    },
-    ConfigOption {
-        table: Some("admin.oidc"),
-        key: "algorithms",
-        shape: Shape::TextsTogether(algorithm, some_algorithm),
-        default: Some("RS256,ES256,EdDSA"),
-        form: "asymmetric algorithms",
-        doc: "The algorithms of its signatures.",
-    },
-    ConfigOption {
-        table: Some("admin.oidc"),
-        key: "audience",
-        shape: Shape::Text(not_empty),
-        default: None,
-        form: "one of the values of aud",
-        doc: "The required audience of its tokens. Required with issuer.",
-    },
-    ConfigOption {
-        table: Some("admin.oidc"),
-        key: "token_typ",
-        shape: Shape::Text(|text| word::<TokenTyp>(text, "at+jwt or jwt")),
-        default: Some("at+jwt"),
-        form: "at+jwt or jwt",
-        doc: "The typ of its access tokens. With jwt, tokens with the typ JWT or without typ are accepted too, unless they look like ID tokens.",
-    },
-    ConfigOption {
-        table: Some("admin.oidc"),
-        key: "claim",
-        shape: Shape::Text(not_empty),
-        default: Some("roles"),
-        form: "the claim's literal name",
-        doc: "The claim that gives the role of an operator: an array, or a text of words.",
-    },
-    ConfigOption {
-        table: Some("admin.oidc"),
-        key: "readers",
-        shape: Shape::Texts(not_empty),
-        default: None,
-        form: "values of the claim",
-        doc: "The values that grant reading and explanations.",
-    },
-    ConfigOption {
-        table: Some("admin.oidc"),
-        key: "operators",
-        shape: Shape::Texts(not_empty),
-        default: None,
-        form: "values of the claim",
-        doc: "The values that also grant revoking, lifting, rotating keys and disabling entries.",
-    },
-    ConfigOption {
-        table: Some("admin.oidc"),
-        key: "admins",
-        shape: Shape::Texts(not_empty),
-        default: None,
-        form: "values of the claim",
-        doc: "The values that also grant changing entries and revoking keys.",
-    },
+];
+
+/// What it tells of itself.
+const OBSERVATION: &[ConfigOption] = &[
     ConfigOption {
         table: Some("log"),
         key: "format",

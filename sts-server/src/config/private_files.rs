@@ -7,9 +7,9 @@ use crate::fault::{Fault, Severity};
 
 /// Returns a warning for every existing file of secrets that other users may read or write.
 ///
-/// These files are the master key, the private key of TLS, the password to the database, and a
-/// SQLite database with its `-wal` and `-shm` files. The function reads their metadata, not their
-/// content.
+/// These files are the master key, the private key of TLS, the password to the database, the secret
+/// of the console's client, and a SQLite database with its `-wal` and `-shm` files. The function
+/// reads their metadata, not their content.
 #[must_use]
 pub fn exposed_files(config: &Config) -> Vec<Fault> {
     let database = config.database.sqlite_path();
@@ -22,6 +22,7 @@ pub fn exposed_files(config: &Config) -> Vec<Fault> {
         Some(config.keys.master_key_file.clone()),
         config.tls.private_key_file.clone(),
         config.database.password_file.clone(),
+        config.admin.oidc.client_secret_file.clone(),
         beside(""),
         beside("-wal"),
         beside("-shm"),

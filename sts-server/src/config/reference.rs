@@ -45,6 +45,8 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("admin.oidc.readers", "staff"),
     ("admin.oidc.operators", "on-call"),
     ("admin.oidc.admins", "sts-admins"),
+    ("admin.oidc.client_id", "sts-console"),
+    ("admin.oidc.client_secret_file", "/run/secrets/console_client_secret"),
     ("telemetry.otlp_endpoint", "http://127.0.0.1:4318"),
 ];
 
@@ -53,7 +55,7 @@ const EXAMPLES: &[(&str, &str)] = &[
 pub fn reference() -> String {
     let mut text = HEAD.to_owned();
     let mut table = None;
-    for option in OPTIONS {
+    for option in OPTIONS.iter() {
         match option.table {
             Some(name) if option.table != table => {
                 let _ = writeln!(text, "\n[{name}]");

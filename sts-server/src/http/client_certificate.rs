@@ -14,7 +14,7 @@ use crate::config::ClientCertificateHeader;
 use crate::keys::CertificateChain;
 
 /// Returns the certificate of the client of a trusted proxy. Returns `None` unless the request has exactly one such
-/// header, with a certificate.
+/// header, with a certificate, and its chain is not too long.
 pub(super) fn forwarded(header: ClientCertificateHeader, headers: &HeaderMap) -> Option<Arc<ClientCertificate>> {
     let name = match header {
         ClientCertificateHeader::ClientCert => HeaderName::from_static("client-cert"),
@@ -24,7 +24,7 @@ pub(super) fn forwarded(header: ClientCertificateHeader, headers: &HeaderMap) ->
     let (Some(value), None) = (values.next(), values.next()) else { return None };
     let value = value.to_str().ok()?;
     let chain = match header {
-        ClientCertificateHeader::ClientCert => CertificateChain::new(byte_sequence(value)?, intermediates(headers)?),
+        ClientCertificateHeader::ClientCert => CertificateChain::new(byte_sequence(value)?, intermediates(headers)?)?,
         ClientCertificateHeader::XForwardedClientCert => envoy(value)?,
     };
     ClientCertificate::parse(chain, VerifiedBy::Authorities).ok().map(Arc::new)
@@ -61,7 +61,7 @@ fn envoy(value: &str) -> Option<CertificateChain> {
     let leaf = certificates("cert")?.into_iter().next()?;
     // The chain of Envoy begins with the certificate itself.
     let intermediates = certificates("chain")?.into_iter().filter(|certificate| *certificate != leaf).collect();
-    Some(CertificateChain::new(leaf, intermediates))
+    CertificateChain::new(leaf, intermediates)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! A certificate of `tls.client_ca_file` is verified here. One that names a workload of a registered
 //! trust domain (X.509-SVID) is verified by client authentication, against the bundle of that domain
 //! at the time of the request: the handshake proves that the client holds its key. Any other
-//! certificate ends the handshake.
+//! certificate ends the handshake, and so does a chain that is too long.
 
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -15,7 +15,9 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, UnixTime};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use tokio_rustls::rustls::{self, DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme};
+use tokio_rustls::rustls::{
+    self, CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme,
+};
 use zeroize::Zeroizing;
 
 use crate::client_auth::{ClientCertificate, VerifiedBy};
@@ -90,8 +92,11 @@ fn read(
     intermediates: &[CertificateDer<'_>],
     verified_by: VerifiedBy,
 ) -> Option<ClientCertificate> {
-    let chain = CertificateChain::new(leaf.to_vec(), intermediates.iter().map(|der| der.to_vec()).collect());
-    ClientCertificate::parse(chain, verified_by).ok()
+    ClientCertificate::parse(chain_of(leaf, intermediates)?, verified_by).ok()
+}
+
+fn chain_of(leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> Option<CertificateChain> {
+    CertificateChain::new(leaf.to_vec(), intermediates.iter().map(|der| der.to_vec()).collect())
 }
 
 impl ClientCertVerifier for ClientVerifier {
@@ -110,6 +115,10 @@ impl ClientCertVerifier for ClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
+        // This check comes before any signature is verified.
+        if chain_of(end_entity, intermediates).is_none() {
+            return Err(CertificateError::ApplicationVerificationFailure.into());
+        }
         let verified = self.authorities.verify_client_cert(end_entity, intermediates, now);
         match verified {
             Err(_) if self.is_of_trust_domain(end_entity) => Ok(ClientCertVerified::assertion()),

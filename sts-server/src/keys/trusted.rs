@@ -210,7 +210,7 @@ impl TrustedKeys {
     }
 
     /// Checks that an authority of a trust domain has signed a certificate. Authorities that the bundle has gained
-    /// since its last read count too: a certificate that no known authority has signed may cause a refetch.
+    /// since its last read count too: only a certificate that no known authority has signed may cause a refetch.
     ///
     /// # Errors
     /// [`ChainError`]. Its `Trust` may be an outage.
@@ -231,6 +231,9 @@ impl TrustedKeys {
         let of_lookup = |error: KeyLookupError| TrustError::of_keys(error.into());
         let authorities = keys.authorities(None).await.map_err(of_lookup)?;
         let Err(refused) = chain.verify(&authorities, now) else { return Ok(()) };
+        if !is_of_unknown_authority(&refused) {
+            return Err(ChainError::Certificate(refused));
+        }
         match keys.authorities(Some(&authorities)).await {
             Ok(others) => chain.verify(&others, now).map_err(ChainError::Certificate),
             // The known authorities are the answer, also while the bundle cannot be fetched.
@@ -352,6 +355,17 @@ impl Source {
             Err(_) => KeySetHealth { failing: true, ..KeySetHealth::default() },
         }
     }
+}
+
+/// Returns true if no known authority has signed the chain. Authorities of one trust domain often share their name, so
+/// the key of the known one may be another, also of another algorithm.
+fn is_of_unknown_authority(error: &webpki::Error) -> bool {
+    matches!(
+        error,
+        webpki::Error::UnknownIssuer
+            | webpki::Error::InvalidSignatureForPublicKey
+            | webpki::Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_)
+    )
 }
 
 fn held(source: Option<&Source>) -> KeySet {

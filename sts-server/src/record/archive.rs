@@ -11,7 +11,7 @@ use std::io::{BufRead, Write};
 use aws_lc_rs::hmac;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sts_jose::hex;
+use sts_jose::{hex, unhex};
 use thiserror::Error;
 
 use super::chain_check::{ChainChecks, Finding};
@@ -213,11 +213,11 @@ pub fn verify_archive(keys: &[hmac::Key], file: &mut dyn BufRead) -> Result<Audi
         match line {
             ArchiveLine::Archive { format, .. } if number == 1 && format == FORMAT => {}
             ArchiveLine::Chain { writer, writer_sequence, mac } if number > 1 => {
-                let mac = bytes(&mac).and_then(|mac| mac.try_into().ok()).ok_or_else(|| malformed(None))?;
+                let mac = unhex(&mac).and_then(|mac| mac.try_into().ok()).ok_or_else(|| malformed(None))?;
                 chains.begin(writer, (writer_sequence, mac));
             }
             ArchiveLine::Row { id, writer, writer_sequence, body, mac, columns } if number > 1 => {
-                let mac = bytes(&mac).ok_or_else(|| malformed(None))?;
+                let mac = unhex(&mac).ok_or_else(|| malformed(None))?;
                 let SearchColumns { at, correlation_id, txn, jti } =
                     columns.unwrap_or_else(|| SearchColumns::of(&body));
                 let row = UncheckedAuditRow { writer, writer_sequence, at, correlation_id, txn, jti, body, mac };
@@ -228,7 +228,7 @@ pub fn verify_archive(keys: &[hmac::Key], file: &mut dyn BufRead) -> Result<Audi
                 known.insert(evidence);
             }
             ArchiveLine::End { rows: written, seal } if number > 1 => {
-                let seal = bytes(&seal).unwrap_or_default();
+                let seal = unhex(&seal).unwrap_or_default();
                 let is_sealed = codes.drain(..).any(|code| code.sign().as_ref() == seal);
                 let mut rest = [0_u8; 1];
                 let is_end = std::io::Read::read(&mut *file, &mut rest)? == 0;
@@ -261,12 +261,6 @@ fn sealing(key: &hmac::Key) -> hmac::Context {
     let mut context = hmac::Context::with_key(key);
     context.update(DOMAIN);
     context
-}
-
-/// Returns the bytes of a hexadecimal text.
-fn bytes(text: &str) -> Option<Vec<u8>> {
-    let digits = text.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
-    digits.collect()
 }
 
 #[cfg(test)]

@@ -160,8 +160,12 @@ pub(crate) static ISSUER_KEYS_FAILING: Metric = metric(
 );
 pub(crate) static ISSUER_KEYS_FETCHES: Metric =
     metric("sts_issuer_keys_fetches_total", Counter, &["issuer"], "Fetches of the keys of an outside issuer.");
-pub(crate) static ISSUER_KEYS_FORCED: Metric =
-    metric("sts_issuer_keys_forced_fetches_total", Counter, &["issuer"], "Fetches that an unknown `kid` forced.");
+pub(crate) static ISSUER_KEYS_FORCED: Metric = metric(
+    "sts_issuer_keys_forced_fetches_total",
+    Counter,
+    &["issuer"],
+    "Fetches that an unknown `kid`, or an unknown authority of an X.509-SVID, forced.",
+);
 pub(crate) static ISSUER_KEYS_LOST: Metric = metric(
     "sts_issuer_keys_lost",
     Gauge,

@@ -58,7 +58,8 @@ const CLIENT: Building = Building {
         &["events"],
         &["call"],
         &["possession"],
-        &["dedup", "net", "header_values"],
+        &["dedup"],
+        &["net", "header_values"],
     ],
     exceptions: &[],
 };

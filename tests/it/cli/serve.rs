@@ -154,13 +154,19 @@ async fn refusing_database(address: &str) -> tokio::task::AbortHandle {
 #[tokio::test]
 async fn every_new_cause_of_an_unreachable_database_is_logged_once() {
     let address = free_address();
-    let shop = Shop::on_database(&format!("postgres://sts:secret@{address}/sts"));
+    let shop = Shop::on_database(&format!("postgres://sts@{address}/sts"));
+    // A rejected password is an outage where it stands in a file, which an operator may replace.
+    let password = shop.folder.write("password", "secret\n");
     let mut serve = command(&shop.folder.path("")).await;
+    serve.env("STS__DATABASE__PASSWORD_FILE", password);
     let mut server = serve.args(["serve", "--config", "sts.toml"]).stderr(Stdio::piped()).spawn().expect("it starts");
     let mut lines = BufReader::new(server.stderr.take().expect("it is piped")).lines();
     let mut next_cause = async || {
+        let mut seen = Vec::new();
         loop {
-            let line = lines.next_line().await.expect("text").expect("it runs");
+            let line = lines.next_line().await.expect("text");
+            let line = line.unwrap_or_else(|| panic!("it has ended: {seen:?}"));
+            seen.push(line.clone());
             if line.contains("retrying until it answers") {
                 return line;
             }

@@ -108,6 +108,9 @@ claim = "groups"
 readers = ["staff", "auditors"]
 operators = ["on-call"]
 admins = ["sts-admins"]
+client_id = "sts-console"
+client_secret_file = "/run/secrets/console_client_secret"
+scopes = ["openid", "roles"]
 [log]
 format = "json"
 [telemetry]
@@ -172,6 +175,9 @@ fn every_key_of_the_file_is_read() {
     assert_eq!(oidc.algorithms, [Algorithm::Es256]);
     assert_eq!((oidc.audience.as_deref(), oidc.claim.as_str()), (Some("https://sts.example.com/admin"), "groups"));
     assert_eq!(oidc.token_typ, TokenTyp::Jwt);
+    assert_eq!(oidc.client_id.as_deref(), Some("sts-console"));
+    assert_eq!(oidc.client_secret_file.as_deref(), Some(Path::new("/run/secrets/console_client_secret")));
+    assert_eq!(oidc.scopes, ["openid", "roles"]);
     assert_eq!(
         oidc.values(),
         [
@@ -184,7 +190,7 @@ fn every_key_of_the_file_is_read() {
     assert_eq!(config.log.format, LogFormat::Json);
     assert_eq!(config.telemetry.otlp_endpoint.unwrap().as_str(), "http://127.0.0.1:4318/");
     assert!(config.metadata.minimal && !config.metadata.response_types_none);
-    for option in OPTIONS {
+    for option in OPTIONS.iter() {
         assert!(WHOLE.contains(&format!("{} = ", option.key)), "{} has no case here", option.path());
     }
 }

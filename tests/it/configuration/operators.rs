@@ -73,6 +73,14 @@ fn the_rules_of_an_issuer_of_operators_are_told() {
         ("audience = \"x\"", vec!["3: error: admin.oidc.audience needs admin.oidc.issuer too"]),
         ("admins = [\"x\"]", vec!["3: error: admin.oidc.admins needs admin.oidc.issuer too"]),
         (
+            "client_id = \"console\"",
+            vec![
+                "3: error: admin.oidc.client_id needs admin.oidc.issuer too",
+                "3: error: admin.oidc.client_id needs admin.url, to which the issuer sends browsers back",
+            ],
+        ),
+        ("client_secret_file = \"secret\"", vec!["3: error: admin.oidc.client_secret_file needs admin.oidc.client_id"]),
+        (
             "issuer = \"https://login.example.com\"",
             vec![
                 "3: error: admin.oidc.issuer needs admin.oidc.audience: else a token for any audience is accepted",

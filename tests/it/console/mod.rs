@@ -1,6 +1,8 @@
 //! The console, driven as a browser drives it: cookies, forms, redirects.
 
+mod approvals;
 mod attacks;
+mod oidc;
 mod pages;
 mod sessions;
 

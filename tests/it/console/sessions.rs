@@ -5,8 +5,15 @@ use sts_tests::{Operators, Setup};
 
 use super::Browser;
 
-const PAGES: [&str; 6] =
-    ["/console", "/console/graph", "/console/why", "/console/chains", "/console/stop", "/console/health"];
+const PAGES: [&str; 7] = [
+    "/console",
+    "/console/graph",
+    "/console/why",
+    "/console/chains",
+    "/console/approvals",
+    "/console/stop",
+    "/console/health",
+];
 
 #[tokio::test]
 async fn without_a_session_every_page_leads_to_the_sign_in() {

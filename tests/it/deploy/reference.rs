@@ -26,7 +26,7 @@ fn the_reference_configuration_loads_with_every_option_set() {
     let text = with_all_set(&read(CONFIGURATION))
         .replace("trusted_proxies = []", "trusted_proxies = [\"10.0.0.0/8\"]")
         .replace("client_certificates = \"off\"", "client_certificates = \"optional\"");
-    for option in OPTIONS {
+    for option in OPTIONS.iter() {
         assert!(text.lines().any(|line| line.starts_with(&format!("{} = ", option.key))), "{}", option.path());
     }
     let directory = TempDir::new().expect("a folder");

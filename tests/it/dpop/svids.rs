@@ -1,13 +1,18 @@
 //! X.509-SVIDs: the certificate of a workload counts by the bundle of its own trust domain alone.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::Router;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyUsagePurpose, SanType};
+use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType};
 use serde_json::{Value, json};
 use sts_server::error_kind::ErrorKind;
 use sts_server::storage::RevocationKind;
 use sts_tests::{FormRequest, Harness, Registry, Setup};
 use tempfile::TempDir;
+use tokio::net::TcpListener;
 
 use super::certificates::{Authority, Identity, Served, assert_bound, by_certificate};
 
@@ -179,6 +184,79 @@ async fn the_authorities_of_a_bundle_are_followed() {
     mesh.refused("an empty bundle", &new, "workload_keys_unusable").await;
 }
 
+/// Serves a bundle. Returns its URL, and the number of requests for it.
+async fn serve_bundle(bundle: impl Fn() -> String + Clone + Send + Sync + 'static) -> (String, Arc<AtomicUsize>) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    let router = Router::new().fallback(async move || {
+        counted.fetch_add(1, Ordering::SeqCst);
+        bundle()
+    });
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}/bundle", listener.local_addr().expect("an address"));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (url, asked)
+}
+
+#[tokio::test]
+async fn only_a_certificate_of_an_unknown_authority_causes_another_fetch_of_the_bundle() {
+    let [authority, next, configured] = [(); 3].map(|()| Authority::new());
+    let bundles = Bundles::new(&authority, &authority);
+    let path = bundles.0.path().join("mesh");
+    let (url, asked) = serve_bundle(move || std::fs::read_to_string(&path).expect("a bundle")).await;
+    let registry = bundles.registry("");
+    let served = Served::start(&configured, move |entries| {
+        registry(entries);
+        entries.issuer_without(DOMAIN, &["bundle_file"]);
+        entries.issuer(DOMAIN, &format!("bundle_uri = '{url}'"));
+    })
+    .await;
+    let exchange = |identity: &Identity| served.exchange(Some(identity)).set("client_id", "svid");
+    exchange(&svid(&authority, ID)).send().await.token();
+    let expired = authority.certify(|params| {
+        params.subject_alt_names = vec![uri(ID)];
+        params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    });
+    let of_a_server = authority.certify(|params| {
+        params.subject_alt_names = vec![uri(ID)];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    });
+    let before = asked.load(Ordering::SeqCst);
+    for (label, identity, reason) in [
+        ("expired", &expired, "certificate_not_valid"),
+        ("a certificate of a server", &of_a_server, "certificate_untrusted"),
+    ] {
+        served.harness.assert_refused_and_logged(label, exchange(identity), ErrorKind::Client, reason).await;
+        assert_eq!(asked.load(Ordering::SeqCst), before, "{label}");
+    }
+    bundles.write("mesh", &[&authority, &next], &[]);
+    exchange(&svid(&next, ID)).send().await.token();
+    assert_eq!(asked.load(Ordering::SeqCst), before + 1);
+}
+
+/// A certificate below a chain of authorities, which it presents: the nearest comes first.
+fn below(authority: &Authority, length: usize) -> (Identity, Vec<Authority>) {
+    let mut chain: Vec<Authority> = Vec::new();
+    for _ in 0..length {
+        chain.push(chain.last().unwrap_or(authority).subordinate());
+    }
+    let mut leaf = svid(chain.last().unwrap_or(authority), ID);
+    chain.reverse();
+    leaf.pem.extend(chain.iter().map(|authority| authority.pem.as_str()));
+    (leaf, chain)
+}
+
+#[tokio::test]
+async fn a_chain_of_more_than_four_intermediate_certificates_ends_the_handshake() {
+    let mesh = Mesh::start("").await;
+    let (longest, _) = below(&mesh.authority, 4);
+    assert_bound(&mesh.exchange(&longest).send().await, &longest);
+    for authority in [&mesh.authority, &Authority::new(), &mesh.configured] {
+        let (too_long, _) = below(authority, 5);
+        assert!(mesh.exchange(&too_long).try_send().await.is_err());
+    }
+}
+
 #[tokio::test]
 async fn an_unreadable_bundle_is_an_outage_and_no_refusal() {
     let [authority, configured] = [(); 2].map(|()| Authority::new());
@@ -253,14 +331,23 @@ async fn an_svid_that_a_trusted_proxy_passes_on_is_verified_against_its_bundle_t
     let request = |identity: &Identity| {
         by_certificate(&harness).set("client_id", "svid").header("Client-Cert", header(&identity.der))
     };
-    let (own, below) = (svid(&authority, ID), svid(&intermediate, ID));
+    let (own, below_one) = (svid(&authority, ID), svid(&intermediate, ID));
     assert_bound(&request(&own).send().await, &own);
-    assert_bound(&request(&below).header("Client-Cert-Chain", header(&intermediate.der)).send().await, &below);
+    assert_bound(&request(&below_one).header("Client-Cert-Chain", header(&intermediate.der)).send().await, &below_one);
     for (label, request) in [
         ("another authority", request(&svid(&other, ID))),
-        ("without its intermediate certificate", request(&below)),
-        ("with another", request(&below).header("Client-Cert-Chain", header(&other.der))),
+        ("without its intermediate certificate", request(&below_one)),
+        ("with another", request(&below_one).header("Client-Cert-Chain", header(&other.der))),
     ] {
         harness.assert_refused_and_logged(label, request, ErrorKind::Client, "certificate_untrusted").await;
     }
+    let with_chain = |length| {
+        let (leaf, chain) = below(&authority, length);
+        let chain: Vec<String> = chain.iter().map(|authority| header(&authority.der)).collect();
+        (request(&leaf).header("Client-Cert-Chain", chain.join(", ")), leaf)
+    };
+    let (longest, leaf) = with_chain(4);
+    assert_bound(&longest.send().await, &leaf);
+    let (too_long, _) = with_chain(5);
+    harness.assert_refused_and_logged("five", too_long, ErrorKind::Client, "client_authentication_absent").await;
 }

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::super::answer::{closing, later};
 use super::refused::Refused;
-use crate::admin::{Denied, Put, SeenEntry};
+use crate::admin::{Denied, Put, SeenEntry, SignInError};
 use crate::document::FieldFault;
 use crate::rate_limits::{RateLimit, RateLimited};
 use crate::telemetry::RequestOutcome;
@@ -185,6 +185,8 @@ fn status(refused: &Refused) -> StatusCode {
         Refused::Path | Refused::Json(_) | Refused::Form(_) | Refused::SessionSize | Refused::Body => {
             StatusCode::BAD_REQUEST
         }
+        Refused::SignIn(error) if error.is_outage() => StatusCode::SERVICE_UNAVAILABLE,
+        Refused::SignIn(_) => StatusCode::UNAUTHORIZED,
         Refused::FormToken => StatusCode::FORBIDDEN,
         Refused::Endpoint => StatusCode::NOT_FOUND,
         Refused::Method => StatusCode::METHOD_NOT_ALLOWED,
@@ -234,11 +236,23 @@ pub(super) fn detail(refused: &Refused) -> &'static str {
         Refused::Form(_) => "The body must be one form, without repeated fields.",
         Refused::FormToken => "The form does not belong to this session. Load its page again.",
         Refused::SessionSize => "The token is too long for a session of the console.",
+        Refused::SignIn(error) => sign_in_detail(error),
         Refused::Body => "The body ended early.",
         Refused::TooLarge => "The body is too large.",
         Refused::SlowBody => "The body took too long.",
         Refused::TooSlow | Refused::Ended => {
             "The request timed out, but may have taken effect. Check before you retry."
+        }
+    }
+}
+
+fn sign_in_detail(error: &SignInError) -> &'static str {
+    match error {
+        SignInError::Issuer(_) => "The issuer of operators cannot be reached. Retry later.",
+        SignInError::State => "The sign-in was not begun in this browser, or took more than 10 minutes. Begin again.",
+        SignInError::Refused(_) => "The issuer of operators refused the sign-in. The log of the server has the reason.",
+        SignInError::Endpoint(_) | SignInError::Secret(_) | SignInError::OtherIssuer | SignInError::Answer => {
+            "The sign-in at the issuer of operators is not set up correctly. The log of the server has the reason."
         }
     }
 }

@@ -7,7 +7,7 @@ use sts_protocol::FormError;
 use thiserror::Error;
 
 use super::super::intake::TooSlow;
-use crate::admin::Denied;
+use crate::admin::{Denied, SignInError};
 use crate::document::FieldFault;
 use crate::record::cut_detail;
 
@@ -50,6 +50,9 @@ pub(super) enum Refused {
     /// The credential is too long for a session.
     #[error("the credential is too long for a cookie")]
     SessionSize,
+    /// A sign-in at the issuer of operators has failed.
+    #[error("the sign-in has failed")]
+    SignIn(#[source] SignInError),
     /// The connection ended within the body.
     #[error("the body ended early")]
     Body,
@@ -81,6 +84,8 @@ impl Refused {
             Self::Form(_) => "form_malformed",
             Self::FormToken => "form_token_invalid",
             Self::SessionSize => "session_too_large",
+            Self::SignIn(error) if error.is_outage() => "sign_in_unavailable",
+            Self::SignIn(_) => "sign_in_failed",
             Self::Body => "body_cut",
             Self::TooLarge => "body_too_large",
             Self::SlowBody => "body_too_slow",

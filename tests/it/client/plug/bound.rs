@@ -1,9 +1,13 @@
 //! Bound tokens (DPoP): what goes out, and what a target makes of it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use a2a_client::middleware::CallInterceptor as _;
 use axum::Router;
+use axum::middleware::{Next, from_fn};
+use axum::response::IntoResponse as _;
+use axum::routing::any;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 use sts_client::inbound::{Verifier, VerifierBuilder};
@@ -233,6 +237,65 @@ async fn the_nonce_of_an_a2a_target_is_fetched_before_a_call_and_for_the_next_ha
     assert_eq!(call().await, (200, plain));
     world.clock.advance(std::time::Duration::from_secs(600));
     assert_eq!(call().await, (200, probed));
+}
+
+/// Calls an A2A target, and returns the status of its answer.
+async fn call_a2a(world: &World, propagator: &Propagator, url: Url) -> u16 {
+    let interceptor = PropagateInterceptor::new(propagator.clone(), url.clone()).with_context(world.alice());
+    let mut params = ServiceParams::new();
+    interceptor.before("SendMessage", &mut params).await.unwrap();
+    let sent = params.iter().flat_map(|(name, values)| values.iter().map(move |value| (name, value)));
+    let request = sts_client::integrations::http_client().unwrap().post(url);
+    let request = sent.fold(request, |request, (name, value)| request.header(name, value));
+    request.send().await.unwrap().status().as_u16()
+}
+
+#[tokio::test]
+async fn two_a2a_targets_behind_one_gateway_have_nonces_of_their_own() {
+    let world = World::new();
+    let place = Place::serve_at(|base| {
+        let target = |path| {
+            let router = Router::new().route(path, any(async |caller: Caller| possession(&caller)));
+            router.layer(world.verifier(base, with_nonces).layer())
+        };
+        target("/one").merge(target("/two"))
+    })
+    .await;
+    let propagator = world.propagator(world.coordinator(), Route::to(place.url("/"))).await;
+    for path in ["/one", "/two", "/one?a=b", "/two", "/one"] {
+        assert_eq!(call_a2a(&world, &propagator, place.url(path)).await, 200, "{path}");
+    }
+    let asked = place.requests().iter().filter(|sent| sent.method == Method::GET).count();
+    assert_eq!(asked, 2, "each is asked once");
+}
+
+#[tokio::test]
+async fn an_a2a_target_that_gave_no_nonce_for_an_outage_is_asked_again() {
+    let world = World::new();
+    for outage in [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS] {
+        let fails = Arc::new(AtomicBool::new(true));
+        let place = Place::serve_at(|base| {
+            let router = Router::new().fallback(async |caller: Caller| possession(&caller));
+            let router = router.layer(world.verifier(base, with_nonces).layer());
+            router.layer(from_fn(move |request: axum::extract::Request, next: Next| {
+                let is_failing = fails.swap(false, Ordering::SeqCst);
+                async move { if is_failing { outage.into_response() } else { next.run(request).await } }
+            }))
+        })
+        .await;
+        let propagator = world.propagator(world.coordinator(), Route::to(place.url("/"))).await;
+        assert_eq!(call_a2a(&world, &propagator, place.url("/a2a")).await, 401, "{outage}");
+        assert_eq!(call_a2a(&world, &propagator, place.url("/a2a")).await, 200, "{outage}");
+    }
+}
+
+#[tokio::test]
+async fn first_calls_of_an_a2a_target_at_the_same_time_all_have_its_nonce() {
+    let world = World::new();
+    let place = world.inventory(with_nonces).await;
+    let propagator = world.propagator(world.coordinator(), Route::to(place.url("/"))).await;
+    let calls = (0..3).map(|_| call_a2a(&world, &propagator, place.url("/a2a")));
+    assert_eq!(futures_util::future::join_all(calls).await, [200; 3]);
 }
 
 #[tokio::test]

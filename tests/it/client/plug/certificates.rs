@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::extract::connect_info::{ConnectInfo, Connected};
 use axum::extract::{Request, State};
@@ -19,7 +20,7 @@ use serde_json::{Value, json};
 use sts_client::exchange::ServiceAccountRequest;
 use sts_client::inbound::{PeerConnection, Verifier, VerifierBuilder};
 use sts_client::integrations::reqwest::client;
-use sts_client::test_util::TestIssuer;
+use sts_client::test_util::{ManualClock, TestIssuer};
 use sts_client::{
     BuildError, CallContext, Caller, CorrelationId, Credentials, HttpOptions, Possession, Propagator, Route, Sts,
     SystemClock, SystemEntropy,
@@ -35,6 +36,9 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 use tokio_rustls::server::TlsStream;
+
+/// The time after which the files of a certificate are looked at again.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
 
@@ -230,8 +234,8 @@ async fn presented(ConnectInfo(Peer(peer)): ConnectInfo<Peer>) -> String {
 }
 
 #[tokio::test]
-async fn a_client_certificate_that_was_replaced_is_presented_to_the_next_call() {
-    let (ca, directory) = (authority(), TempDir::new().unwrap());
+async fn a_client_certificate_that_was_replaced_is_presented_within_a_second() {
+    let (ca, directory, clock) = (authority(), TempDir::new().unwrap(), ManualClock::new(SystemClock.now()));
     let url = serve(&ca, |_| Router::new().fallback(presented)).await;
     let (first, second) = (Agent::new(&ca), Agent::new(&ca));
     let [certificate, key] = first.write(directory.path());
@@ -240,7 +244,8 @@ async fn a_client_certificate_that_was_replaced_is_presented_to_the_next_call() 
         "[http]\nca_file = {:?}\nclient_certificate_file = {certificate:?}\nclient_key_file = {key:?}\n\n[[routes]]\nurl = \"{url}/\"\npass_through = true\n",
         directory.path().join("ca.pem"),
     );
-    let client = client(Propagator::from_toml(&text).unwrap().build().await.unwrap()).unwrap();
+    let builder = Propagator::from_toml(&text).unwrap().clock(Arc::new(clock.clone()));
+    let client = client(builder.build().await.unwrap()).unwrap();
     let call = async || {
         let alice = Caller::for_test().subject("alice").build();
         let answer = client.get(format!("{url}/")).with_extension(alice).send().await.unwrap();
@@ -249,11 +254,15 @@ async fn a_client_certificate_that_was_replaced_is_presented_to_the_next_call() 
     assert!(call().await.contains(&first.thumbprint()));
     // Halfway through: the certificate of the one, and the key of the other.
     std::fs::write(&certificate, second.certificate.pem()).unwrap();
+    clock.advance(CHECK_INTERVAL);
     assert!(call().await.contains(&first.thumbprint()));
     std::fs::write(&key, second.key.serialize_pem()).unwrap();
+    assert!(call().await.contains(&first.thumbprint()), "a call of the same second does not look at the files");
+    clock.advance(CHECK_INTERVAL);
     assert!(call().await.contains(&second.thumbprint()));
     std::fs::write(&key, "no key").unwrap();
     std::fs::remove_file(&certificate).unwrap();
+    clock.advance(CHECK_INTERVAL);
     assert!(call().await.contains(&second.thumbprint()));
 }
 
@@ -336,7 +345,9 @@ async fn the_client_certificate_authenticates_at_the_sts_and_tokens_are_bound_to
         "[sts]\nissuer = \"{url}\"\nclient_id = \"coordinator\"\nca_file = {:?}\ncertificate_file = {certificate:?}\nkey_file = {key:?}",
         directory.path().join("ca.pem"),
     );
-    let agent = Propagator::from_toml(&text).unwrap().build().await.unwrap().sts().unwrap().clone();
+    let clock = ManualClock::new(SystemClock.now());
+    let builder = Propagator::from_toml(&text).unwrap().clock(Arc::new(clock.clone()));
+    let agent = builder.build().await.unwrap().sts().unwrap().clone();
     let route = Route::to("https://inventory.example/".parse().unwrap()).audience("inventory");
     let correlation_id = CorrelationId::from_text("c").unwrap();
     let ask = async || {
@@ -351,6 +362,7 @@ async fn the_client_certificate_authenticates_at_the_sts_and_tokens_are_bound_to
     assert!(ask().await.unwrap_err().to_string().contains("invalid_response"));
     // Until that is the agent's own.
     second.write(directory.path());
+    clock.advance(CHECK_INTERVAL);
     ask().await.unwrap();
 }
 
@@ -362,6 +374,7 @@ struct Rotating {
     idp: TestIssuer,
     ca: Authority,
     directory: TempDir,
+    clock: ManualClock,
 }
 
 impl Rotating {
@@ -386,14 +399,17 @@ impl Rotating {
              [service_account]\nfrom = \"sts\"\n\
              [[routes]]\nurl = \"{target}/\"\naudience = \"inventory\"\nwithout_user = \"service_account\"",
         );
-        let propagator = Propagator::from_toml(&text).unwrap().build().await.unwrap();
-        Self { sts, propagator, target, idp: TestIssuer::new("https://login.example.com"), ca, directory }
+        let clock = ManualClock::new(SystemClock.now());
+        let builder = Propagator::from_toml(&text).unwrap().clock(Arc::new(clock.clone()));
+        let propagator = builder.build().await.unwrap();
+        Self { sts, propagator, target, idp: TestIssuer::new("https://login.example.com"), ca, directory, clock }
     }
 
-    /// Replaces the certificate.
+    /// Replaces the certificate, a second before the next call.
     fn rotate(&self) -> Agent {
         let agent = Agent::new(&self.ca);
         agent.write(self.directory.path());
+        self.clock.advance(CHECK_INTERVAL);
         agent
     }
 

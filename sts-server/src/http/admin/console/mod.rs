@@ -8,6 +8,7 @@
 //! Pages need no script, and the policy of the responses allows none.
 
 mod agents;
+mod approvals;
 mod chains;
 mod escape;
 mod face;
@@ -55,6 +56,8 @@ fn routes() -> Router<AdminApi> {
         .route("/", get(agents::list))
         .route("/agents/{id}", get(agents::one))
         .route("/agents/{id}/disabled", post(agents::disable))
+        .route("/approvals", get(approvals::list))
+        .route("/approvals/{id}", post(approvals::decide))
         .route("/graph", get(graph::graph))
         .route("/why", get(why::ask).post(why::explain))
         .route("/chains", get(chains::search))
@@ -64,6 +67,8 @@ fn routes() -> Router<AdminApi> {
         .route("/stop/lift", post(stop::lift))
         .route("/health", get(health::health))
         .route("/sign-in", get(sign_in::show).post(sign_in::sign_in))
+        .route("/sign-in/issuer", get(sign_in::begin))
+        .route("/sign-in/callback", get(sign_in::finish))
         .route("/sign-out", post(sign_in::sign_out))
         .route("/style.css", get(page::style))
         .fallback(page::unknown)

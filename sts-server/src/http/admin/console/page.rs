@@ -60,8 +60,16 @@ pub(super) fn posted(api: &AdminApi, asked: &Asked) -> Result<Form, Refused> {
 #[template(path = "console/sign_in.html")]
 pub(super) struct SignIn<'a> {
     pub(super) issuer: &'a str,
+    /// The issuer of operators, if operators sign in there.
+    pub(super) at: Option<&'a str>,
     pub(super) fault: Option<&'a str>,
 }
+
+/// The page after a sign-in at the issuer. It leads on by itself: a redirect would still count as
+/// coming from the issuer, and browsers would send no `Strict` cookie with it.
+#[derive(Template)]
+#[template(path = "console/signed_in.html")]
+pub(super) struct SignedIn;
 
 #[derive(Template)]
 #[template(path = "console/refused.html")]
