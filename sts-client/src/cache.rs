@@ -13,10 +13,11 @@ use http::HeaderValue;
 use jiff::Timestamp;
 use quick_cache::UnitWeighter;
 use quick_cache::sync::Cache;
+use serde_json::json;
 use sts_jose::{Clock, has_passed};
-use sts_protocol::TokenType;
+use sts_protocol::{AuthorizationDetail, TokenType};
 
-use crate::call::{Caller, Route};
+use crate::call::{Caller, OnApproval, Route};
 use crate::exchange::{ExchangeError, IssuedToken, Sts};
 use crate::net::Flights;
 use crate::net::bearer::REPLACEMENT_PAUSE;
@@ -50,14 +51,18 @@ impl RouteKey {
         part(&mut context, route.issued_audience.as_deref().map(str::as_bytes));
         part(&mut context, Some(route.scope.to_string().as_bytes()));
         part(&mut context, Some(TokenType::AccessToken.as_str().as_bytes()));
+        // A call that reports an approval never joins a call that waits for one.
+        part(&mut context, (route.on_approval == OnApproval::Wait).then_some(b"wait".as_slice()));
         part(&mut context, sts.prover_for(route).map(|prover| prover.jkt().as_bytes()));
         Self(context)
     }
 
-    /// Returns the key for one user: by the whole inbound token, with its signature, and its
-    /// tenant.
-    pub(crate) fn of(&self, subject: &Caller) -> Key {
+    /// Returns the key for one user and the authorization details to request: by the whole inbound
+    /// token, with its signature, and its tenant.
+    pub(crate) fn of(&self, subject: &Caller, details: &[AuthorizationDetail]) -> Key {
         let mut context = self.0.clone();
+        let details = (!details.is_empty()).then(|| json!(details).to_string());
+        part(&mut context, details.as_deref().map(str::as_bytes));
         part(&mut context, Some(&subject.verified().digest));
         part(&mut context, subject.tenant().map(|tenant| tenant.as_str().as_bytes()));
         let mut key = [0; 32];
@@ -186,9 +191,11 @@ impl ExchangeCache {
         let now = self.clock.now();
         let (outcome, until) = match outcome {
             Ok(token) => (Ok(Arc::clone(token)), minus(token.expires_at().min(subject_dies_at), self.margin)),
-            Err(refusal @ (ExchangeError::Refused { .. } | ExchangeError::WrongAudience { .. })) => {
-                (Err(refusal.clone()), plus(now, REFUSAL_TTL))
-            }
+            Err(
+                refusal @ (ExchangeError::Refused { .. }
+                | ExchangeError::ApprovalRequired(_)
+                | ExchangeError::WrongAudience { .. }),
+            ) => (Err(refusal.clone()), plus(now, REFUSAL_TTL)),
             Err(ExchangeError::Overloaded { .. } | ExchangeError::Outage(_) | ExchangeError::Misconfigured { .. }) => {
                 return;
             }
@@ -248,6 +255,7 @@ mod tests {
             key(&agent, &route().issued_audience("abc")),
             key(&agent, &route().audience("a").scope("bc".parse().unwrap())),
             key(&agent, &route().audience("a").issued_audience("bc")),
+            key(&agent, &route().on_approval(OnApproval::Wait)),
             key(&sts("https://sts.example", "agent2"), &route()),
             key(&sts("https://sts.example2", "agent"), &route()),
         ];

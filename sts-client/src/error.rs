@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::call::{MissingContext, RefusalCode};
+use crate::call::{MissingContext, RefusalCode, RequiredApproval};
 use crate::exchange::{ExchangeError, Outage};
 
 /// The reason why an outbound call is not sent. Cheap to clone: all callers that waited for one
@@ -38,6 +38,9 @@ pub enum Error {
         /// The OAuth error code of the refusal.
         code: RefusalCode,
     },
+    /// A person must approve the call first. The same call passes once the approval is granted.
+    #[error("a person must approve the call first, at {}", .0.interaction_uri)]
+    ApprovalRequired(Arc<RequiredApproval>),
     /// No token is available now, because of an outage or load. The caller may retry.
     #[error("no token is available now")]
     Unavailable {
@@ -86,7 +89,8 @@ fn listed(routes: &[Url]) -> String {
 }
 
 impl Error {
-    /// True if the same call may succeed later without a change of configuration or request.
+    /// True if the same call may succeed later without a change of configuration or request, and
+    /// without the decision of a person.
     ///
     /// ```
     /// use std::time::Duration;
@@ -99,9 +103,11 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Unavailable { .. } => true,
-            Self::Refused { .. } | Self::Misconfigured { .. } | Self::WrongAudience { .. } | Self::NoRoute { .. } => {
-                false
-            }
+            Self::Refused { .. }
+            | Self::ApprovalRequired(_)
+            | Self::Misconfigured { .. }
+            | Self::WrongAudience { .. }
+            | Self::NoRoute { .. } => false,
         }
     }
 
@@ -121,6 +127,7 @@ impl From<ExchangeError> for Error {
     fn from(error: ExchangeError) -> Self {
         match error {
             ExchangeError::Refused { code } => Self::Refused { code },
+            ExchangeError::ApprovalRequired(required) => Self::ApprovalRequired(required),
             ExchangeError::WrongAudience { issued } => Self::WrongAudience { issued },
             ExchangeError::Overloaded { retry_after } => Self::Unavailable { retry_after, outage: None },
             ExchangeError::Outage(outage) => {

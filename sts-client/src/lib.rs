@@ -67,7 +67,7 @@
 //! | `tower` | the inbound layer, the idempotency layer, and an outbound layer for any client |
 //! | `reqwest` | a middleware for `reqwest-middleware`, and its answers as outcomes |
 //! | `a2a` | the official A2A crates: an interceptor for calls, verification for executors |
-//! | `rmcp` | the MCP client over streamable HTTP |
+//! | `rmcp` | the MCP client over streamable HTTP; with `tower` also a guard for MCP servers |
 //! | `openidconnect` | service accounts at another identity provider |
 //! | `sqlite`, `postgres` | deduplication stores ([`dedup`]), beside the one in memory |
 //! | `envelope` | sealed messages between agents; needs OpenSSL, or `envelope-vendored`, which builds it |
@@ -127,9 +127,10 @@ pub mod test_util;
 
 pub use build_error::{BuildError, TomlError};
 pub use call::{
-    CallContext, Caller, CorrelationId, IDEMPOTENCY_KEY, IdempotencyKey, Kind, MalformedKey, MissingContext, OnOutage,
-    OutboundKey, Possession, PriorActors, PropagatedHeaders, RefusalCode, Route, RouteError, Scoped, VerifiedTenant,
-    WithoutUser, X_CORRELATION_ID, X_DELEGATION_FALLBACK, X_TENANT_ID,
+    Approver, CallContext, Caller, CorrelationId, IDEMPOTENCY_KEY, IdempotencyKey, Kind, MalformedKey, MissingContext,
+    OnApproval, OnOutage, OutboundKey, Possession, PriorActors, PropagatedHeaders, RefusalCode, RequiredAction,
+    RequiredApproval, Route, RouteError, Scoped, VerifiedTenant, WithoutUser, X_CORRELATION_ID, X_DELEGATION_FALLBACK,
+    X_TENANT_ID,
 };
 pub use credentials::{
     Credentials, PrivateKeyFile, SecretFile, SourcedToken, TokenFile, TokenSource, TokenSourceError, WatchedFile,
@@ -155,4 +156,7 @@ pub use sts_jose::{
     Algorithm, Clock, Egress, EgressError, Entropy, HttpClientError, KeyLookupError, KeySet, KeySource, SigningKey,
     SigningKeyError, SystemClock, SystemEntropy,
 };
-pub use sts_protocol::{Actor, Scope, ScopeToken, SubjectId, Tenant};
+pub use sts_protocol::{
+    Actor, AuthorizationDetail, DetailError, DetailLimit, DetailText, DetailValues, Scope, ScopeToken, SubjectId,
+    Tenant,
+};

@@ -150,6 +150,14 @@ impl DetailValues {
     }
 }
 
+impl DetailLimit {
+    /// Returns the number.
+    #[must_use]
+    pub fn as_f64(self) -> f64 {
+        self.0
+    }
+}
+
 impl TryFrom<String> for DetailText {
     type Error = DetailError;
 

@@ -88,6 +88,8 @@ pub struct InteractionResponse {
     pub interaction_uri: String,
     /// The approval that the request waits for.
     pub approval_id: String,
+    /// The person who decides: `user` or `operator`.
+    pub approver: String,
 }
 
 /// The body of a deferred answer (draft-ietf-oauth-deferred-token-response). Debug output does not

@@ -80,7 +80,12 @@ impl Idp {
 
     /// Logs a user in: each token is a new one.
     pub fn log_in(&self, user: User) -> anyhow::Result<UserToken> {
-        issue(&self.issuer, &self.key, user)
+        self.sign_in(user, APP)
+    }
+
+    /// Signs a user in to another party, such as the STS itself, where users decide on approvals.
+    pub fn sign_in(&self, user: User, audience: &str) -> anyhow::Result<UserToken> {
+        issue(&self.issuer, &self.key, user, audience)
     }
 }
 
@@ -89,15 +94,16 @@ fn user(name: &str) -> Option<User> {
     [ALICE, BOB].into_iter().find(|user| user.name == name)
 }
 
-fn issue(issuer: &str, key: &SigningKey, user: User) -> anyhow::Result<UserToken> {
+fn issue(issuer: &str, key: &SigningKey, user: User, audience: &str) -> anyhow::Result<UserToken> {
     let now = SystemClock.now().as_second();
     let jti = sts_client::CorrelationId::random(&SystemEntropy).to_string();
     let claims = json!({
         "iss": issuer,
         "sub": user.name,
-        "aud": APP,
+        "aud": audience,
         "scope": user.scope,
         "org_id": user.tenant,
+        "auth_time": now,
         "iat": now,
         "exp": now + TOKEN_SECONDS,
         "jti": jti,
@@ -109,7 +115,7 @@ fn issue(issuer: &str, key: &SigningKey, user: User) -> anyhow::Result<UserToken
 /// A new token, as it is.
 async fn login(State(Login { issuer, key }): State<Login>, Path(name): Path<String>) -> Result<String, StatusCode> {
     let user = user(&name).ok_or(StatusCode::NOT_FOUND)?;
-    issue(&issuer, &key, user).map(|user| user.token).or(Err(StatusCode::INTERNAL_SERVER_ERROR))
+    issue(&issuer, &key, user, APP).map(|user| user.token).or(Err(StatusCode::INTERNAL_SERVER_ERROR))
 }
 
 async fn answer(document: Value) -> Json<Value> {

@@ -1,14 +1,16 @@
 //! Sealed messages between two agents: users → support → (envelope) → billing, behind a real STS.
 //!
-//! To copy from: [`billing`], which opens and answers, and [`support`], which seals and asks. Everything else is the stage: the
+//! To copy from: [`billing`], which opens and answers, [`support`], which seals and asks, and [`till`], whose tools need a token each. Everything else is the stage: the
 //! [`stage`] itself, the suites of cases, and the report.
 
+mod approvals;
 pub mod billing;
 mod envelopes;
 mod exchanges;
 mod report;
 pub mod stage;
 pub mod support;
+pub mod till;
 
 use report::Report;
 use stage::Stage;
@@ -24,12 +26,13 @@ pub enum Print {
     Measures,
 }
 
-/// Plays both suites and prints them; whether all went as expected.
+/// Plays the suites and prints them; whether all went as expected.
 pub async fn play(print: Print) -> anyhow::Result<bool> {
     let mut stage = Stage::start().await?;
     let mut report = Report::default();
     exchanges::play(&mut stage, &mut report).await?;
     envelopes::play(&mut stage, &mut report).await?;
+    approvals::play(&mut stage, &mut report).await?;
     println!("All cases: how often it happened, of how many, and how often it should:\n");
     let is_as_expected = report.print_measures(&stage);
     match print {

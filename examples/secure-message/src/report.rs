@@ -21,6 +21,8 @@ pub(crate) enum Suite {
     Envelope,
     /// Messages that were there before.
     Replay,
+    /// Tokens that a person must approve.
+    Approval,
 }
 
 struct Case {
@@ -118,6 +120,7 @@ impl Report {
         let refusals: Vec<&Case> = self.cases.iter().filter(|case| case.expected != "allowed").collect();
         let allowed: Vec<&Case> = self.cases.iter().filter(|case| case.expected == "allowed").collect();
         let replays: Vec<&Case> = self.cases.iter().filter(|case| case.suite == Suite::Replay).collect();
+        let unapproved: Vec<&Case> = self.cases.iter().filter(|case| is_unapproved(case)).collect();
         let count = |cases: &[&Case], is: fn(&Case) -> bool| cases.iter().filter(|case| is(case)).count();
         let (decided, decisions) = self.coverage(&events);
         let texts = haystacks(&events, &self.acts);
@@ -129,6 +132,7 @@ impl Report {
             measure("false denials", count(&allowed, |case| case.came != "allowed"), allowed.len(), none()),
             measure("refused for another reason", count(&refusals, other_reason), refusals.len(), none()),
             measure("replays detected", count(&replays, |case| case.came == "replay"), replays.len(), all()),
+            measure("approvals bypassed", count(&unapproved, |case| case.came == "allowed"), unapproved.len(), none()),
             measure("missing trace fields", missing_fields(&events), events.len(), none()),
             measure("policy decisions covered", decided, decisions, all()),
             measure("redaction failures", found(&stage.secrets, &texts), stage.secrets.len(), none()),
@@ -147,7 +151,7 @@ impl Report {
             let cases = self.cases.iter().filter(move |case| suite(case.suite));
             cases.map(|case| case.came.as_str()).collect::<BTreeSet<_>>()
         };
-        let (exchange, envelope) = (came(|suite| suite == Suite::Exchange), came(|suite| suite != Suite::Exchange));
+        let (exchange, envelope) = (came(|suite| suite == Suite::Exchange), came(of_messages));
         let served: BTreeSet<&str> = events
             .iter()
             .filter(|event| event.boundary == Boundary::Decrypted && event.outcome == BoundaryOutcome::Passed)
@@ -160,6 +164,18 @@ impl Report {
         let all = EXCHANGE_DECISIONS.len() + Reason::ALL.len() + capabilities.len();
         (of_exchange + of_envelope + of_policy, all)
     }
+}
+
+fn of_messages(suite: Suite) -> bool {
+    match suite {
+        Suite::Envelope | Suite::Replay => true,
+        Suite::Exchange | Suite::Approval => false,
+    }
+}
+
+/// Whether a case is one of what nobody approved.
+fn is_unapproved(case: &Case) -> bool {
+    case.suite == Suite::Approval && case.expected != "allowed"
 }
 
 fn other_reason(case: &Case) -> bool {

@@ -12,9 +12,11 @@ use sts_client::SystemClock;
 use sts_client::envelope::{AgentKeys, ApprovalDesk, DecryptionKey};
 use sts_client::events::{EventSinks, Recorded};
 use sts_jose::{Algorithm, CompactJws, SigningKey};
+use url::Url;
 
 use crate::billing::{self, Billing};
-use crate::support::Support;
+use crate::support::{Places, Support};
+use crate::till;
 
 /// She may have refunds drafted.
 pub const ALICE: User = User { name: "alice", tenant: "acme", scope: "payroll:read refund:draft" };
@@ -33,6 +35,8 @@ pub struct Stage {
     pub support: Support,
     /// The agent that is asked.
     pub billing: Billing,
+    /// Where the tools are that pay.
+    pub till: Url,
     /// Where operations are approved.
     pub desk: Arc<ApprovalDesk>,
     /// What the billing agent said of what it saw.
@@ -41,7 +45,7 @@ pub struct Stage {
     pub stolen: SigningKey,
     /// What must be found nowhere.
     pub secrets: Vec<String>,
-    _processes: [Process; 2],
+    _processes: [Process; 3],
 }
 
 impl Stage {
@@ -68,9 +72,11 @@ impl Stage {
         let (listener, url) = listen("/").await?;
         let router = billing.router(&billing::verifier(sts.issuer(), sinks)?);
         let billing_process = process::serve(listener, router);
-        let support = Support::new(support_keys, &idp.issuer, sts.client("support")?, url).await?;
-        let processes = [support_process, billing_process];
-        Ok(Self { idp, sts, support, billing, desk, events, stolen, secrets, _processes: processes })
+        let (till, till_process) = process::start(till::router(sts.issuer())?, "/").await?;
+        let places = Places { billing: url, till: till.clone() };
+        let support = Support::new(support_keys, &idp.issuer, sts.client("support")?, places).await?;
+        let processes = [support_process, billing_process, till_process];
+        Ok(Self { idp, sts, support, billing, till, desk, events, stolen, secrets, _processes: processes })
     }
 
     /// Remembers what must be found nowhere: of a token or an envelope, its payload and its signature.

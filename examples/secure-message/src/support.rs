@@ -4,13 +4,14 @@ use axum::routing::get;
 use axum::{Json, Router};
 use http::{HeaderMap, HeaderValue};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sts_client::envelope::{AgentKeys, Capability, Envelopes, Message, Peer, Sealed};
 use sts_client::inbound::Issuer;
 use sts_client::{CallContext, CorrelationId, IdempotencyKey, Propagator, Route, Scope, Sts, SystemEntropy, Verifier};
 use url::Url;
 
-use crate::billing;
+use crate::till::Refund;
+use crate::{billing, till};
 
 /// Its id at the STS.
 pub const NAME: &str = "support";
@@ -22,6 +23,15 @@ pub struct Support {
     envelopes: Envelopes,
     http: reqwest::Client,
     billing: Url,
+    till: Url,
+}
+
+/// Where the agents are that it calls.
+pub struct Places {
+    /// The billing agent, whose keys are at `/jwks` there.
+    pub billing: Url,
+    /// The tools that pay.
+    pub till: Url,
 }
 
 /// A call that is ready to go out: the headers that speak for the user, and the sealed message that belongs to them.
@@ -45,16 +55,19 @@ pub struct Ask<'a> {
 }
 
 impl Support {
-    /// Sets it up for a billing agent at that URL, whose keys are at `/jwks` there.
-    pub async fn new(keys: AgentKeys, idp: &str, sts: Sts, billing: Url) -> anyhow::Result<Self> {
+    /// Sets it up for the agents at these places.
+    pub async fn new(keys: AgentKeys, idp: &str, sts: Sts, places: Places) -> anyhow::Result<Self> {
+        let Places { billing, till } = places;
         let users = Issuer::new(idp).tenant_claim("org_id").scope_claim("scope");
-        let route = Route::to(billing.clone()).audience(billing::NAME);
+        let routes = [Route::to(billing.clone()).audience(billing::NAME), Route::to(till.clone()).audience(till::NAME)];
+        let [to_billing, to_till] = routes;
         Ok(Self {
             verifier: Verifier::builder(["shop-app"]).issuer(users).build()?,
-            propagator: Propagator::builder().sts(sts).route(route).build().await?,
+            propagator: Propagator::builder().sts(sts).route(to_billing).route(to_till).build().await?,
             envelopes: Envelopes::builder(NAME, keys).peer(Peer::at(billing::NAME, billing.join("/jwks")?)).build()?,
             http: reqwest::Client::builder().no_proxy().build()?,
             billing: billing.join("/messages")?,
+            till,
         })
     }
 
@@ -81,6 +94,20 @@ impl Support {
         };
         let sealed = self.envelopes.seal(billing::NAME, &headers, &message).await?;
         Ok(Call { headers, sealed })
+    }
+
+    /// The headers of a refund on a user's behalf, with a token for this refund alone. Where a person must approve it first, the error is
+    /// `Error::ApprovalRequired`.
+    pub async fn headers_for_refund(&self, user: &str, refund: &Refund) -> anyhow::Result<HeaderMap> {
+        let mut headers = HeaderMap::new();
+        headers.insert(http::header::AUTHORIZATION, HeaderValue::try_from(format!("Bearer {user}"))?);
+        let caller = self.verifier.verify(&headers).await?;
+        let details = json!([{
+            "type": "mcp_tool", "actions": [refund.tool()], "identifier": refund.order, "limits": { "amount": refund.amount },
+        }]);
+        let context = CallContext::from(&caller).with_authorization_details(serde_json::from_value(details)?);
+        self.propagator.apply(&context, &self.till, &mut headers).await?;
+        Ok(headers)
     }
 
     /// Sends a message: what came back, or the error that did.

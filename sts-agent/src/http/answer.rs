@@ -101,7 +101,7 @@ impl Failure {
     /// A call that must not be made.
     pub(super) fn call(error: &Error, context: &CallContext) -> Self {
         let kind = match error {
-            Error::Refused { .. } => FailureKind::Refused,
+            Error::Refused { .. } | Error::ApprovalRequired(_) => FailureKind::Refused,
             Error::Unavailable { .. } => FailureKind::Unavailable,
             Error::NoRoute { .. } => FailureKind::NoRoute,
             _ => FailureKind::Misconfigured,
@@ -109,6 +109,7 @@ impl Failure {
         let mut failure = Self::new(kind, sts_jose::error_chain(error));
         match error {
             Error::Refused { code } => failure.code = Some(code.as_str().to_owned()),
+            Error::ApprovalRequired(_) => failure.code = Some("interaction_required".to_owned()),
             Error::Unavailable { retry_after, .. } => {
                 failure.retry_after_seconds = retry_after.map(|after| after.as_secs().max(1));
             }

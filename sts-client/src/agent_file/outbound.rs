@@ -38,6 +38,7 @@ pub(super) struct StsTable {
     deadline_ms: Option<u64>,
     attempt_timeout_ms: Option<u64>,
     attempts: Option<u32>,
+    approval_deadline_ms: Option<u64>,
 }
 
 /// The table `[http]`.
@@ -117,6 +118,9 @@ impl StsTable {
         }
         if let Some(attempts) = self.attempts {
             builder = builder.attempts(attempts);
+        }
+        if let Some(deadline) = self.approval_deadline_ms {
+            builder = builder.approval_deadline(positive(deadline, "sts.approval_deadline_ms")?);
         }
         Ok(builder)
     }

@@ -7,11 +7,15 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 use serde_json::Value;
 use sts_jose::Claims;
-use sts_protocol::{Act, Actor, Scope, ScopeToken, SubjectId, Tenant};
+use sts_protocol::{Act, Actor, AuthorizationDetail, Scope, ScopeToken, SubjectId, Tenant};
 
 use super::headers::{CorrelationId, PropagatedHeaders};
 use super::idempotency_key::IdempotencyKey;
 use super::possession::{Challenges, Possession};
+use super::prior_actors::PriorActors;
+
+/// The claim of the permissions that are finer than scopes.
+const AUTHORIZATION_DETAILS: &str = "authorization_details";
 
 /// The verified caller of an inbound request: its principal, actor, tenant and scopes, from its
 /// token. Cloning is cheap.
@@ -141,7 +145,7 @@ impl Caller {
     /// ```
     #[must_use]
     pub fn prior_actors(&self) -> PriorActors<'_> {
-        PriorActors(self.0.act.as_ref())
+        PriorActors::new(self.0.act.as_ref())
     }
 
     /// Returns the tenant. A user's tenant is in the token. A service account names its tenant in
@@ -337,6 +341,21 @@ impl Caller {
         self.0.claims.get(name)
     }
 
+    /// Returns the permissions that are finer than scopes (`authorization_details`, RFC 9396 §9.1). A
+    /// malformed element permits nothing, and is left out.
+    ///
+    /// ```
+    /// # use sts_client::Caller;
+    /// fn is_for_one_order(caller: &Caller) -> bool {
+    ///     caller.authorization_details().iter().all(|detail| detail.identifier.is_some())
+    /// }
+    /// ```
+    #[must_use]
+    pub fn authorization_details(&self) -> Vec<AuthorizationDetail> {
+        let elements = self.claim(AUTHORIZATION_DETAILS).and_then(Value::as_array);
+        elements.into_iter().flatten().filter_map(|element| serde_json::from_value(element.clone()).ok()).collect()
+    }
+
     fn text(&self, claim: &str) -> Option<&str> {
         self.0.claims.get(claim).and_then(Value::as_str)
     }
@@ -448,48 +467,5 @@ impl fmt::Display for VerifiedTenant {
 impl fmt::Debug for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Caller").field("kind", &self.0.kind).field("txn", &self.0.txn).finish_non_exhaustive()
-    }
-}
-
-/// The actors before the current one, for the audit log only. They can be read but not compared,
-/// because no decision may use them (RFC 8693 §4.1).
-///
-/// ```
-/// # use sts_client::Caller;
-/// # fn handler(caller: &Caller) {
-/// println!("before it: {}", caller.prior_actors());
-/// # }
-/// ```
-#[derive(Clone, Copy)]
-pub struct PriorActors<'a>(Option<&'a Act>);
-
-impl<'a> PriorActors<'a> {
-    /// Returns the actors for the audit log, the latest first.
-    ///
-    /// ```
-    /// # use sts_client::Caller;
-    /// fn names(caller: &Caller) -> Vec<&str> {
-    ///     caller.prior_actors().for_audit().map(|actor| actor.sub).collect()
-    /// }
-    /// ```
-    pub fn for_audit(self) -> impl Iterator<Item = Actor<'a>> {
-        self.0.into_iter().flat_map(Act::actors).skip(1)
-    }
-}
-
-/// Writes each `sub`, the latest first; empty if there are none.
-impl fmt::Display for PriorActors<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, actor) in self.for_audit().enumerate() {
-            let separator = if index == 0 { "" } else { ", " };
-            write!(f, "{separator}{}", actor.sub)?;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Debug for PriorActors<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PriorActors({self})")
     }
 }

@@ -7,13 +7,14 @@ use std::task::{Context, Poll};
 
 use futures_util::Stream;
 use sts_jose::Entropy;
-use sts_protocol::Tenant;
+use sts_protocol::{AuthorizationDetail, Tenant};
 use tokio::task::JoinHandle;
 use tracing::Instrument as _;
 
 use super::caller::{Caller, Kind};
 use super::headers::{CorrelationId, PropagatedHeaders};
 use super::idempotency_key::IdempotencyKey;
+use super::route::Route;
 
 tokio::task_local! {
     static CURRENT: CallContext;
@@ -35,14 +36,16 @@ tokio::task_local! {
 #[derive(Debug, Clone)]
 pub struct CallContext(Arc<Inner>);
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Inner {
     origin: Origin,
     headers: PropagatedHeaders,
+    /// The authorization details to request for calls; `None` requests those of the route.
+    details: Option<Arc<[AuthorizationDetail]>>,
 }
 
 /// The origin of a call, for the decision table.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Origin {
     /// A verified inbound request.
     Inbound(Caller),
@@ -68,7 +71,7 @@ pub struct MissingContext;
 impl From<Caller> for CallContext {
     fn from(caller: Caller) -> Self {
         let headers = caller.verified().headers.clone();
-        Self(Arc::new(Inner { origin: Origin::Inbound(caller), headers }))
+        Self(Arc::new(Inner { origin: Origin::Inbound(caller), headers, details: None }))
     }
 }
 
@@ -88,7 +91,8 @@ impl CallContext {
     /// assert!(nightly.caller().is_none());
     /// ```
     pub fn without_user(tenant: Option<Tenant>, entropy: &dyn Entropy) -> Self {
-        Self(Arc::new(Inner { origin: Origin::Absent { tenant }, headers: PropagatedHeaders::fresh(entropy) }))
+        let headers = PropagatedHeaders::fresh(entropy);
+        Self(Arc::new(Inner { origin: Origin::Absent { tenant }, headers, details: None }))
     }
 
     /// Replaces the correlation id.
@@ -136,18 +140,57 @@ impl CallContext {
         }
     }
 
-    /// Removes the idempotency key: it names one operation, and this context serves others.
+    /// Requests exactly these authorization details (RFC 9396) for the exchanged tokens of calls, in place
+    /// of those of the route. Each set of details has a token of its own. The agent's own tokens have
+    /// those of the route alone.
+    ///
+    /// ```
+    /// # #[cfg(feature = "test-util")]
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sts_client::test_util::MockSts;
+    /// use sts_client::{CallContext, Caller, Propagator, Route, http::HeaderMap};
+    ///
+    /// let sts = MockSts::new();
+    /// let url: sts_client::url::Url = "https://shop.example/refunds".parse()?;
+    /// let route = Route::to(url.clone()).audience("shop");
+    /// let propagator = Propagator::builder().sts(sts.sts("coordinator")).route(route).build().await?;
+    ///
+    /// let details = serde_json::from_str(r#"[{"type":"mcp_tool","actions":["refund"],"limits":{"amount":50}}]"#)?;
+    /// let refund = CallContext::from(Caller::for_test().build()).with_authorization_details(details);
+    /// propagator.apply(&refund, &url, &mut HeaderMap::new()).await?;
+    /// let asked = sts.requests();
+    /// assert_eq!(
+    ///     asked[0].parameter("authorization_details"),
+    ///     Some(r#"[{"type":"mcp_tool","actions":["refund"],"limits":{"amount":50}}]"#)
+    /// );
+    /// # Ok(()) }
+    /// # #[cfg(not(feature = "test-util"))]
+    /// # fn main() {}
+    /// ```
+    #[must_use]
+    pub fn with_authorization_details(self, details: Vec<AuthorizationDetail>) -> Self {
+        let inner = Arc::unwrap_or_clone(self.0);
+        Self(Arc::new(Inner { details: Some(details.into()), ..inner }))
+    }
+
+    /// Returns the authorization details to request for a call by this route.
+    pub(crate) fn details_for<'c>(&'c self, route: &'c Route) -> &'c [AuthorizationDetail] {
+        self.0.details.as_deref().unwrap_or(&route.authorization_details)
+    }
+
+    /// Removes the idempotency key and the authorization details: they belong to one operation, and this
+    /// context serves others.
     #[cfg(feature = "rmcp")]
-    pub(crate) fn without_idempotency_key(self) -> Self {
-        self.with_headers(PropagatedHeaders::without_idempotency_key)
+    pub(crate) fn without_operation(self) -> Self {
+        let mut inner = Arc::unwrap_or_clone(self.with_headers(PropagatedHeaders::without_idempotency_key).0);
+        inner.details = None;
+        Self(Arc::new(inner))
     }
 
     fn with_headers(self, change: impl FnOnce(PropagatedHeaders) -> PropagatedHeaders) -> Self {
-        let origin = match &self.0.origin {
-            Origin::Inbound(caller) => Origin::Inbound(caller.clone()),
-            Origin::Absent { tenant } => Origin::Absent { tenant: tenant.clone() },
-        };
-        Self(Arc::new(Inner { origin, headers: change(self.0.headers.clone()) }))
+        let inner = Arc::unwrap_or_clone(self.0);
+        Self(Arc::new(Inner { headers: change(inner.headers), ..inner }))
     }
 
     /// Returns the context of the running task, if [`CallContext::scope`] set one.

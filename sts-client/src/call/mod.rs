@@ -11,18 +11,32 @@ mod context;
 pub(crate) mod headers;
 mod idempotency_key;
 mod possession;
+mod prior_actors;
 mod refusal_code;
+mod required_action;
+mod required_approval;
 mod route;
+mod route_error;
 mod routes;
+#[cfg(feature = "rmcp")]
+mod tool_details;
 
 pub(crate) use caller::Verified;
-pub use caller::{Caller, Kind, PriorActors, VerifiedTenant};
+pub use caller::{Caller, Kind, VerifiedTenant};
 pub use context::{CallContext, MissingContext, Scoped};
 pub use headers::{CorrelationId, PropagatedHeaders, X_CORRELATION_ID, X_DELEGATION_FALLBACK, X_TENANT_ID};
 pub(crate) use headers::{X_STS_VERIFIED, single};
 pub use idempotency_key::{IDEMPOTENCY_KEY, IdempotencyKey, MalformedKey};
 pub use possession::Possession;
 pub(crate) use possession::{Challenges, Scheme};
+pub use prior_actors::PriorActors;
 pub use refusal_code::RefusalCode;
-pub use route::{OnOutage, OutboundKey, Route, RouteError, WithoutUser};
+pub use required_action::RequiredAction;
+pub(crate) use required_action::covers;
+pub(crate) use required_approval::page;
+pub use required_approval::{Approver, RequiredApproval};
+pub use route::{OnApproval, OnOutage, OutboundKey, Route, WithoutUser};
+pub use route_error::RouteError;
 pub(crate) use routes::{Routes, without_secrets};
+#[cfg(feature = "rmcp")]
+pub(crate) use tool_details::of_tool;

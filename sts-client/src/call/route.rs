@@ -2,7 +2,7 @@
 
 use http::HeaderName;
 use serde::Deserialize;
-use sts_protocol::Scope;
+use sts_protocol::{AuthorizationDetail, Scope};
 use url::Url;
 
 /// A target that the agent calls, and the rules for calls to it. By default it fails closed:
@@ -35,9 +35,19 @@ pub struct Route {
     /// The scopes to request; empty requests all that are allowed.
     #[serde(default, rename = "scopes", deserialize_with = "scope_list")]
     pub scope: Scope,
+    /// The authorization details to request (RFC 9396), unless the context of a call names others; empty
+    /// requests none.
+    #[serde(default, deserialize_with = "details")]
+    pub authorization_details: Vec<AuthorizationDetail>,
+    /// True if each MCP tool call requests a token of its own, for exactly that tool.
+    #[serde(default)]
+    pub per_tool: bool,
     /// The behaviour while the STS is unreachable.
     #[serde(default)]
     pub on_outage: OnOutage,
+    /// The behaviour if a person must approve the call first.
+    #[serde(default)]
+    pub on_approval: OnApproval,
     /// The behaviour for a call without a user.
     #[serde(default)]
     pub without_user: WithoutUser,
@@ -100,6 +110,42 @@ pub enum OnOutage {
     /// The agent's own token replaces the exchanged token, with the verified tenant in
     /// `X-Tenant-ID`.
     ServiceAccount,
+}
+
+/// The behaviour of a route if the STS requires the approval of a person.
+///
+/// ```
+/// # #[cfg(feature = "test-util")]
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use sts_client::test_util::{MockAnswer, MockSts};
+/// use sts_client::{Approver, CallContext, Caller, Error, Propagator, Route, http::HeaderMap};
+///
+/// let sts = MockSts::new();
+/// let url: sts_client::url::Url = "https://shop.example/refunds".parse()?;
+/// let route = Route::to(url.clone()).audience("shop"); // OnApproval::Report
+/// let propagator = Propagator::builder().sts(sts.sts("coordinator")).route(route).build().await?;
+///
+/// sts.answer_with(MockAnswer::RequireApproval);
+/// let alice = CallContext::from(Caller::for_test().subject("alice").build());
+/// match propagator.apply(&alice, &url, &mut HeaderMap::new()).await {
+///     Err(Error::ApprovalRequired(required)) => assert_eq!(required.approver, Some(Approver::User)),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok(()) }
+/// # #[cfg(not(feature = "test-util"))]
+/// # fn main() {}
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnApproval {
+    /// The call fails at once with [`Error::ApprovalRequired`](crate::Error::ApprovalRequired).
+    #[default]
+    Report,
+    /// The call waits for the decision, and fails like [`Self::Report`] without one: by the end of the
+    /// request at the STS, of the user's token, or of
+    /// [`StsBuilder::approval_deadline`](crate::exchange::StsBuilder::approval_deadline).
+    Wait,
 }
 
 /// The behaviour of a route for a call without a user.
@@ -195,7 +241,10 @@ impl Route {
             resource: None,
             issued_audience: None,
             scope: Scope::default(),
+            authorization_details: Vec::new(),
+            per_tool: false,
             on_outage: OnOutage::default(),
+            on_approval: OnApproval::default(),
             without_user: WithoutUser::default(),
             idempotency: OutboundKey::default(),
             forward_headers: Vec::new(),
@@ -260,10 +309,58 @@ impl Route {
         self
     }
 
+    /// Sets the authorization details to request (RFC 9396).
+    /// [`CallContext::with_authorization_details`](crate::CallContext::with_authorization_details) names
+    /// others for a call.
+    ///
+    /// ```
+    /// use sts_client::Route;
+    ///
+    /// let details = serde_json::from_str(r#"[{ "type": "mcp_tool", "actions": ["lookup"] }]"#)?;
+    /// let route = Route::to("https://shop.example/".parse()?).audience("shop").authorization_details(details);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn authorization_details(mut self, details: Vec<AuthorizationDetail>) -> Self {
+        self.authorization_details = details;
+        self
+    }
+
+    /// Requests a token of its own for each tool that the `rmcp` integration calls: the `actions` of the
+    /// authorization details are exactly that tool. Without details of the route or the context, the type
+    /// is `mcp_tool`. All other messages of a session request no details.
+    ///
+    /// ```
+    /// use sts_client::Route;
+    ///
+    /// let route = Route::to("https://tools.shop.example/mcp".parse()?).audience("tools").per_tool();
+    /// # Ok::<(), sts_client::url::ParseError>(())
+    /// ```
+    #[must_use]
+    pub fn per_tool(mut self) -> Self {
+        self.per_tool = true;
+        self
+    }
+
     /// Sets the behaviour while the STS is unreachable.
     #[must_use]
     pub fn on_outage(mut self, on_outage: OnOutage) -> Self {
         self.on_outage = on_outage;
+        self
+    }
+
+    /// Sets the behaviour if a person must approve the call first.
+    ///
+    /// ```
+    /// use sts_client::{OnApproval, Route};
+    ///
+    /// // A background task, whose caller has time.
+    /// let route = Route::to("https://shop.example/".parse()?).audience("shop").on_approval(OnApproval::Wait);
+    /// # Ok::<(), sts_client::url::ParseError>(())
+    /// ```
+    #[must_use]
+    pub fn on_approval(mut self, on_approval: OnApproval) -> Self {
+        self.on_approval = on_approval;
         self
     }
 
@@ -360,42 +457,12 @@ impl Route {
     }
 }
 
-/// The reason why a route is unusable. The configuration is at fault.
-///
-/// ```
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use sts_client::{BuildError, Propagator, Route, RouteError, StartError};
-///
-/// let route = Route::to("http://inventory.shop.example/".parse()?).pass_through();
-/// let refused = Propagator::builder().route(route).build().await.unwrap_err();
-/// assert!(matches!(refused, StartError::Build(BuildError::Route(RouteError::PlainHttp(_)))));
-/// # Ok(()) }
-/// ```
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum RouteError {
-    /// The URL has a scheme other than http(s), or has a user, password, query or fragment.
-    #[error("the url of the route {0} is not an http(s) url of scheme, host and path alone")]
-    Url(Url),
-    /// Tokens would go over plain http to another machine.
-    #[error("the route {0} is plain http: set allow_http if tokens may go there unencrypted")]
-    PlainHttp(Url),
-    /// Two routes have the same URL.
-    #[error("two routes to {0}")]
-    Twice(Url),
-    /// The route forwards a header that must never be forwarded.
-    #[error("the route {url} forwards the header {name}, which is never forwarded")]
-    Header {
-        /// The URL of the route.
-        url: Url,
-        /// The name of the header.
-        name: HeaderName,
-    },
-}
-
 fn scope_list<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Scope, D::Error> {
     Ok(Vec::<sts_protocol::ScopeToken>::deserialize(deserializer)?.into_iter().collect())
+}
+
+fn details<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<AuthorizationDetail>, D::Error> {
+    AuthorizationDetail::array(serde_json::Value::deserialize(deserializer)?).map_err(serde::de::Error::custom)
 }
 
 fn header_names<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<HeaderName>, D::Error> {

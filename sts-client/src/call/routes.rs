@@ -4,7 +4,8 @@ use sts_jose::unhex;
 use url::Url;
 
 use super::headers;
-use super::route::{Route, RouteError};
+use super::route::Route;
+use super::route_error::RouteError;
 
 /// All routes of an agent. The route with the longest prefix applies.
 #[derive(Debug, Clone)]

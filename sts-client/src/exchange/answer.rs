@@ -14,7 +14,7 @@ use sts_protocol::{ErrorCode, Scope, TokenType};
 
 use super::error::{ExchangeError, Outage};
 use super::flaw::Flaw;
-use crate::call::{RefusalCode, single};
+use crate::call::{RefusalCode, RequiredApproval, single};
 use crate::net::TransportError;
 use crate::possession::{DPOP_SCHEME, USE_DPOP_NONCE};
 
@@ -30,21 +30,62 @@ pub(super) struct TokenAnswer {
     pub(super) scope: Option<Scope>,
 }
 
-/// Returns the body of a success, or the error. Only status 200 is a success.
-pub(super) fn success(
+/// An answer that is neither a refusal nor an outage.
+pub(super) enum Reply<T> {
+    /// The STS has decided.
+    Done(T),
+    /// The STS has not decided yet. These are the members of the answer.
+    Pending(Map<String, Value>),
+    /// The same, and the STS asks for slower polls.
+    SlowDown,
+}
+
+impl<T> Reply<T> {
+    /// Returns the decision. Without one, the answer to a request that allows no deferred answer is a
+    /// refusal.
+    pub(super) fn settled(self) -> Result<T, ExchangeError> {
+        let code = match self {
+            Self::Done(done) => return Ok(done),
+            Self::Pending(_) => ErrorCode::AuthorizationPending,
+            Self::SlowDown => ErrorCode::SlowDown,
+        };
+        Err(ExchangeError::Refused { code: RefusalCode::from_answer(code.as_str()) })
+    }
+}
+
+/// Returns the body of an answer, or the error. Only status 200 is a success.
+pub(super) fn read(
     outcome: Result<Response<Vec<u8>>, TransportError>,
     now: Timestamp,
-) -> Result<Map<String, Value>, ExchangeError> {
+) -> Result<Reply<Map<String, Value>>, ExchangeError> {
     let response = match outcome {
         Ok(response) => response,
         Err(TransportError::TooLarge) => return Err(refused(&Flaw::TooLarge)),
         Err(error) => return Err(Outage::Transport(error).into()),
     };
     match response.status().as_u16() {
-        200 => json::parse_object(response.body()).map_err(|error| refused(&Flaw::Json(error))),
+        200 => json::parse_object(response.body()).map(Reply::Done).map_err(|error| refused(&Flaw::Json(error))),
         429 | 500..=599 => Err(unavailable(&response, now)),
-        400..=499 => Err(ExchangeError::Refused { code: code(response.body()) }),
+        400..=499 => undone(response.status().as_u16(), response.body()),
         status => Err(refused(&Flaw::Status(status))),
+    }
+}
+
+/// Reads an answer of status 4xx. Only one of status 400 leaves the decision open.
+fn undone(status: u16, body: &[u8]) -> Result<Reply<Map<String, Value>>, ExchangeError> {
+    let code = code(body);
+    let is_named = |named: ErrorCode| status == 400 && code.as_str() == named.as_str();
+    if is_named(ErrorCode::SlowDown) {
+        return Ok(Reply::SlowDown);
+    }
+    let object: Option<Map<String, Value>> = json::parse_object(body).ok();
+    match object {
+        Some(object) if is_named(ErrorCode::AuthorizationPending) => Ok(Reply::Pending(object)),
+        Some(object) if is_named(ErrorCode::InteractionRequired) => match RequiredApproval::from_answer(&object) {
+            Some(required) => Err(ExchangeError::ApprovalRequired(Arc::new(required))),
+            None => Err(ExchangeError::Refused { code }),
+        },
+        _ => Err(ExchangeError::Refused { code }),
     }
 }
 

@@ -11,7 +11,7 @@ use super::budget::RetryBudget;
 use super::discovery::{Discovery, DiscoveryConfig, Keys};
 use super::recent_answers::RecentAnswers;
 use super::retry::Policy;
-use super::{Sts, StsInner};
+use super::{Sts, StsInner, deferred};
 use crate::build_error::BuildError;
 use crate::credentials::Credentials;
 use crate::net::{CertificateFiles, HttpTransport, Transport};
@@ -36,6 +36,7 @@ pub struct StsBuilder {
     client_id: String,
     credentials: Credentials,
     policy: Policy,
+    approval_deadline: Duration,
     allow_http: bool,
     ca_pem: Option<Vec<u8>>,
     keys: Option<KeySource>,
@@ -53,6 +54,7 @@ impl StsBuilder {
             client_id,
             credentials,
             policy: Policy::default(),
+            approval_deadline: deferred::DEADLINE,
             allow_http: false,
             ca_pem: None,
             keys: None,
@@ -91,6 +93,23 @@ impl StsBuilder {
     #[must_use]
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.policy.attempts = attempts;
+        self
+    }
+
+    /// Sets the time limit of a call that waits for the approval of a person
+    /// ([`OnApproval::Wait`](crate::OnApproval::Wait)). Default 5 min.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use sts_client::{Credentials, Sts};
+    ///
+    /// let own = Credentials::ClientSecret("from a vault".into());
+    /// let sts = Sts::builder("https://sts.example.com", "inventory", own).approval_deadline(Duration::from_secs(30)).build()?;
+    /// # Ok::<(), sts_client::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn approval_deadline(mut self, deadline: Duration) -> Self {
+        self.approval_deadline = deadline;
         self
     }
 
@@ -293,6 +312,7 @@ impl StsBuilder {
             client_id: self.client_id,
             credentials: self.credentials,
             policy: self.policy,
+            approval_deadline: self.approval_deadline,
             discovery,
             breaker: Breaker::default(),
             budget: RetryBudget::default(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::call::RefusalCode;
+use crate::call::{RefusalCode, RequiredApproval};
 use crate::net::TransportError;
 
 /// The error of a request to the STS for a token. Cheap to clone.
@@ -39,6 +39,10 @@ pub enum ExchangeError {
         /// The code of the answer, or [`RefusalCode::INVALID_RESPONSE`].
         code: RefusalCode,
     },
+    /// A person must approve the exchange first. The same exchange passes once the approval is
+    /// granted.
+    #[error("a person must approve the request first, at {}", .0.interaction_uri)]
+    ApprovalRequired(Arc<RequiredApproval>),
     /// The STS issued a token whose audience the route does not name: it knows the target by
     /// another name.
     #[error(
@@ -105,6 +109,10 @@ pub enum Outage {
     /// The keys of the STS are unreachable, so its token cannot be verified.
     #[error("its keys cannot be fetched")]
     Keys(#[source] sts_jose::KeyLookupError),
+    /// The STS required the approval of a person, and became unreachable before it decided. No other
+    /// credential replaces the token.
+    #[error("not decided yet, and unreachable now")]
+    Undecided(#[source] Arc<Outage>),
     /// The token source is unreachable.
     #[error("the token source cannot be reached")]
     TokenSource(#[source] Arc<dyn std::error::Error + Send + Sync>),
@@ -116,6 +124,7 @@ impl Outage {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Reported { retry_after } | Self::Status { retry_after, .. } => *retry_after,
+            Self::Undecided(outage) => outage.retry_after(),
             Self::Transport(_) | Self::BreakerOpen | Self::Keys(_) | Self::TokenSource(_) => None,
         }
     }
@@ -131,7 +140,10 @@ impl ExchangeError {
         match self {
             Self::Overloaded { retry_after } => *retry_after,
             Self::Outage(outage) => outage.retry_after(),
-            Self::Refused { .. } | Self::WrongAudience { .. } | Self::Misconfigured { .. } => None,
+            Self::Refused { .. }
+            | Self::ApprovalRequired(_)
+            | Self::WrongAudience { .. }
+            | Self::Misconfigured { .. } => None,
         }
     }
 
@@ -139,6 +151,7 @@ impl ExchangeError {
     pub(super) fn outcome(&self) -> &'static str {
         match self {
             Self::Refused { .. } | Self::WrongAudience { .. } => "refused",
+            Self::ApprovalRequired(_) => "approval_required",
             Self::Overloaded { .. } => "overloaded",
             Self::Outage(_) => "outage",
             Self::Misconfigured { .. } => "misconfigured",

@@ -53,6 +53,8 @@ pub(super) enum Flaw {
     Outlives,
     #[error("the scope is wider than what was asked for")]
     ScopeWidened,
+    #[error("the authorization details are wider than those asked for")]
+    DetailsWidened,
     #[error("the scope of the answer is not that of the token")]
     ScopeMismatch,
 }

@@ -7,6 +7,7 @@
 //! | `builder` | the setup of an [`Sts`] |
 //! | `discovery` | the endpoints and keys of the STS |
 //! | `request`, `client_auth` | the requests, and the client authentication |
+//! | `deferred` | an exchange that may need an approval, and the wait for it |
 //! | `answer`, `verify` | the answers, and the checks that they match the request |
 //! | `retry`, `budget`, `breaker`, `recent_answers` | retries and their limits |
 //! | `error`, `issued` | the results |
@@ -20,6 +21,7 @@ mod breaker;
 mod budget;
 mod builder;
 mod client_auth;
+mod deferred;
 mod discovery;
 mod error;
 mod flaw;
@@ -31,6 +33,7 @@ mod verify;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Method;
 use serde_json::{Map, Value};
@@ -41,7 +44,7 @@ pub use builder::StsBuilder;
 pub use error::{ExchangeError, Outage};
 pub use issued::IssuedToken;
 
-use self::answer::TokenAnswer;
+use self::answer::{Reply, TokenAnswer};
 use self::breaker::{Breaker, Verdict};
 use self::budget::RetryBudget;
 use self::discovery::{Discovery, Endpoint};
@@ -77,6 +80,8 @@ struct StsInner {
     budget: RetryBudget,
     recent_answers: RecentAnswers,
     transport: Arc<dyn Transport>,
+    /// The time limit of a wait for an approval.
+    approval_deadline: Duration,
     /// The key to which tokens are bound, if they are.
     prover: Option<Prover>,
     /// The nonces of the STS.
@@ -204,11 +209,7 @@ impl Sts {
     /// # Errors
     /// See [`ExchangeError`].
     pub async fn exchange(&self, request: ExchangeRequest<'_>) -> Result<IssuedToken, ExchangeError> {
-        let ExchangeRequest { subject, route, correlation_id } = request;
-        let post = request::exchange(&self.0.issuer, &request);
-        let call = Call { request: "token-exchange", audience: target(route), correlation_id };
-        let attempt = || self.0.token(&post, route, Some(subject));
-        self.0.call(call, attempt).await
+        self.0.exchange(&request).await
     }
 
     /// Requests a token for the agent itself, valid at the route's target.
@@ -241,7 +242,7 @@ impl Sts {
         let post = request::client_credentials(&request);
         let call = Call { request: "client_credentials", audience: target(route), correlation_id };
         let attempt = || self.0.token(&post, route, None);
-        self.0.call(call, attempt).await
+        self.0.call(call, attempt).await.and_then(Reply::settled)
     }
 
     /// Returns true if the STS reports that a token is active (RFC 7662).
@@ -274,12 +275,21 @@ impl Sts {
 
 impl StsInner {
     /// Makes one attempt to get a token.
-    async fn token(&self, post: &Post, route: &Route, subject: Option<&Caller>) -> Result<IssuedToken, ExchangeError> {
+    async fn token(
+        &self,
+        post: &Post,
+        route: &Route,
+        subject: Option<&Caller>,
+    ) -> Result<Reply<IssuedToken>, ExchangeError> {
         let metadata = self.discovery.metadata().await?;
         let prover = self.prover_for(route);
         // Another request may take up a replaced certificate meanwhile.
         let before = self.certificate_thumbprint();
-        let body = self.post(&metadata.token_endpoint, post, prover).await?;
+        let body = match self.post(&metadata.token_endpoint, post, prover).await? {
+            Reply::Done(body) => body,
+            Reply::Pending(body) => return Ok(Reply::Pending(body)),
+            Reply::SlowDown => return Ok(Reply::SlowDown),
+        };
         let read = match subject {
             Some(_) => TokenAnswer::of_exchange(&body),
             None => TokenAnswer::of_client_credentials(&body),
@@ -294,7 +304,7 @@ impl StsInner {
             certificates: [before, self.certificate_thumbprint()],
             now: self.clock.now(),
         };
-        verify::verify(answer, &metadata.keys, &expected).await
+        verify::verify(answer, &metadata.keys, &expected).await.map(Reply::Done)
     }
 
     fn certificate_thumbprint(&self) -> Option<Arc<str>> {
@@ -311,7 +321,7 @@ impl StsInner {
         let endpoint = metadata.introspection_endpoint.as_ref().ok_or_else(|| ExchangeError::Misconfigured {
             what: "the sts introspects no tokens: its metadata has no introspection_endpoint".to_owned(),
         })?;
-        let body = self.post(endpoint, post, None).await?;
+        let body = self.post(endpoint, post, None).await?.settled()?;
         answer::active(&body).map_err(|flaw| answer::refused(&flaw))
     }
 
@@ -322,7 +332,7 @@ impl StsInner {
         endpoint: &Endpoint,
         post: &Post,
         prover: Option<&Prover>,
-    ) -> Result<Map<String, Value>, ExchangeError> {
+    ) -> Result<Reply<Map<String, Value>>, ExchangeError> {
         let proof = prover.map(|prover| prove(endpoint, prover, self.nonces.newest(&endpoint.url))).transpose()?;
         let (mut outcome, mut credential) = self.send(endpoint, post, proof.as_ref()).await?;
         if let (Some(prover), Some(proof), Ok(response)) = (prover, &proof, &outcome) {
@@ -336,7 +346,7 @@ impl StsInner {
             }
         }
         let now = self.clock.now();
-        answer::success(outcome, now).inspect_err(|failure| self.recent_answers.learn(failure, credential, now))
+        answer::read(outcome, now).inspect_err(|failure| self.recent_answers.learn(failure, credential, now))
     }
 
     /// Sends a form once. Returns the answer, and the credential that was used.
@@ -398,11 +408,16 @@ impl StsInner {
             // A 429 is also an answer. An STS under load is reachable, so no fallback may apply.
             Ok(_)
             | Err(
-                ExchangeError::Refused { .. } | ExchangeError::WrongAudience { .. } | ExchangeError::Overloaded { .. },
+                ExchangeError::Refused { .. }
+                | ExchangeError::ApprovalRequired(_)
+                | ExchangeError::WrongAudience { .. }
+                | ExchangeError::Overloaded { .. },
             ) => Verdict::Answered,
             Err(ExchangeError::Outage(outage)) => match **outage {
                 Outage::Transport(_) | Outage::Status { .. } | Outage::Keys(_) => Verdict::Outage,
-                Outage::Reported { .. } | Outage::TokenSource(_) | Outage::BreakerOpen => Verdict::Unknown,
+                Outage::Reported { .. } | Outage::TokenSource(_) | Outage::BreakerOpen | Outage::Undecided(_) => {
+                    Verdict::Unknown
+                }
             },
             Err(ExchangeError::Misconfigured { .. }) => Verdict::Unknown,
         };

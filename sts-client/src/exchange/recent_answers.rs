@@ -80,6 +80,7 @@ impl RecentAnswers {
             }
             ExchangeError::Overloaded { retry_after: None }
             | ExchangeError::Refused { .. }
+            | ExchangeError::ApprovalRequired(_)
             | ExchangeError::WrongAudience { .. }
             | ExchangeError::Outage(_)
             | ExchangeError::Misconfigured { .. } => {}

@@ -59,6 +59,7 @@ where
         is_first = false;
         match failure {
             ExchangeError::Refused { .. }
+            | ExchangeError::ApprovalRequired(_)
             | ExchangeError::WrongAudience { .. }
             | ExchangeError::Misconfigured { .. } => return Err(failure),
             ExchangeError::Overloaded { .. } => under_load = Some(failure.clone()),

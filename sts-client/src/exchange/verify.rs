@@ -12,7 +12,7 @@ use super::answer::{TokenAnswer, refused};
 use super::error::{ExchangeError, Outage};
 use super::flaw::Flaw;
 use super::issued::IssuedToken;
-use crate::call::{Caller, Route};
+use crate::call::{Caller, Route, covers};
 use crate::possession::{Prover, TokenHeader};
 
 /// The longest audience that an error repeats, in characters.
@@ -120,6 +120,10 @@ fn check(claims: &AccessTokenClaims, exp: Timestamp, expected: &Expected<'_>) ->
     }
     if !expected.route.scope.is_empty() && !claims.scope.is_subset(&expected.route.scope) {
         return Err(Flaw::ScopeWidened);
+    }
+    let asked = &expected.route.authorization_details;
+    if !claims.authorization_details.iter().all(|granted| asked.iter().any(|asked| covers(asked, granted))) {
+        return Err(Flaw::DetailsWidened);
     }
     match expected.subject {
         Some(subject) => check_delegated(claims, exp, subject, expected)?,

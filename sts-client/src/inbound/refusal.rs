@@ -32,6 +32,7 @@ const RETRY_AFTER_OUTAGE: Duration = Duration::from_secs(5);
 /// | 401 | `invalid_dpop_proof` | the proof of a bound token is missing, malformed, of another request, or was used before |
 /// | 401 | `use_dpop_nonce` | the proof needs the nonce in `DPoP-Nonce` |
 /// | 403 | `insufficient_scope` | the token lacks a scope, or the caller may not speak for the tenant |
+/// | 403 | `insufficient_authorization_details` | no authorization detail of the token permits the action |
 /// | 503 | `temporarily_unavailable` | the token cannot be verified now: the keys or the STS are unreachable |
 ///
 /// ```
@@ -58,7 +59,9 @@ impl Why {
             Row::Absent | Row::Request | Row::Token | Row::Proof | Row::Nonce => {
                 (Boundary::Identity, BoundaryOutcome::Refused(self.reason()))
             }
-            Row::Scope | Row::Tenant => (Boundary::Authorization, BoundaryOutcome::Refused(self.reason())),
+            Row::Scope | Row::Details | Row::Tenant => {
+                (Boundary::Authorization, BoundaryOutcome::Refused(self.reason()))
+            }
             Row::Unavailable => (Boundary::Identity, BoundaryOutcome::Unavailable(self.reason())),
         }
     }
@@ -105,6 +108,7 @@ impl Why {
             Self::Contradiction => "contradiction",
             Self::Inactive => "inactive",
             Self::ScopeMissing(_) => "insufficient_scope",
+            Self::ActionMissing(_) => "insufficient_authorization_details",
             Self::TenantContradicted => "tenant_contradicted",
             Self::TenantForbidden => "tenant_forbidden",
             Self::TenantMissing => "tenant_missing",
@@ -120,7 +124,7 @@ impl Row {
         match self {
             Self::Absent | Self::Token | Self::Proof | Self::Nonce => StatusCode::UNAUTHORIZED,
             Self::Request => StatusCode::BAD_REQUEST,
-            Self::Scope | Self::Tenant => StatusCode::FORBIDDEN,
+            Self::Scope | Self::Details | Self::Tenant => StatusCode::FORBIDDEN,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -134,6 +138,8 @@ impl Row {
             Self::Proof => Some("invalid_dpop_proof"),
             Self::Nonce => Some(USE_DPOP_NONCE),
             Self::Scope | Self::Tenant => Some("insufficient_scope"),
+            // draft-ietf-oauth-rar-metadata-remediation; RFC 6750 has no code for it.
+            Self::Details => Some("insufficient_authorization_details"),
             Self::Unavailable => Some("temporarily_unavailable"),
         }
     }
@@ -148,6 +154,7 @@ impl Row {
             }
             Self::Nonce => "the DPoP proof must have the nonce of this answer",
             Self::Scope => "the token lacks a scope that is required",
+            Self::Details => "the token does not permit this action with these values",
             Self::Tenant => "the token does not speak for this tenant",
             Self::Unavailable => "the token cannot be verified at this time",
         }
@@ -331,7 +338,7 @@ impl Refusal {
             Why::Introspection(ExchangeError::Overloaded { .. }) => 8,
             why => match why.row() {
                 Row::Absent | Row::Request | Row::Token | Row::Proof | Row::Nonce => 16,
-                Row::Scope | Row::Tenant => 7,
+                Row::Scope | Row::Details | Row::Tenant => 7,
                 Row::Unavailable => 14,
             },
         }

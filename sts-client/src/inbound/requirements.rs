@@ -6,7 +6,7 @@ use sts_protocol::ScopeToken;
 
 use super::refusal::Refusal;
 use super::why::Why;
-use crate::call::{Caller, VerifiedTenant};
+use crate::call::{Caller, RequiredAction, VerifiedTenant};
 
 impl Caller {
     /// Refuses the request unless the token has a scope with exactly this name.
@@ -28,6 +28,34 @@ impl Caller {
         // An invalid scope token never matches, and is not repeated in a header.
         let named = ScopeToken::new(scope).ok().into_iter().collect();
         Err(self.refused(Why::ScopeMissing(named)))
+    }
+
+    /// Refuses the request unless one authorization detail of the token (RFC 9396) permits the action. A
+    /// token without details permits none.
+    ///
+    /// ```
+    /// # use sts_client::{Caller, RequiredAction, inbound::Refusal};
+    /// async fn refund(caller: Caller, amount: f64) -> Result<&'static str, Refusal> {
+    ///     caller.require_action(RequiredAction::new("refund").limit("amount", amount))?;
+    ///     Ok("refunded")
+    /// }
+    ///
+    /// /// An action without quantities.
+    /// async fn lookup(caller: Caller) -> Result<&'static str, Refusal> {
+    ///     caller.require_action("lookup")?;
+    ///     Ok("7 bolts")
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// A [`Refusal`] with status 403 and the error `insufficient_authorization_details`.
+    pub fn require_action(&self, action: impl Into<RequiredAction>) -> Result<(), Refusal> {
+        let action = action.into();
+        let aud = self.verified().claims.strings("aud").ok().flatten().unwrap_or_default();
+        if self.authorization_details().iter().any(|detail| action.is_permitted_by(detail, &aud)) {
+            return Ok(());
+        }
+        Err(self.refused(Why::ActionMissing(action.shown())))
     }
 
     /// Returns the tenant of the token, or refuses the request if the token has no tenant.

@@ -18,6 +18,7 @@ pub(super) enum Row {
     Proof,
     Nonce,
     Scope,
+    Details,
     Tenant,
     Unavailable,
 }
@@ -105,6 +106,8 @@ pub(crate) enum Why {
     Inactive,
     #[error("the token lacks a scope that is required")]
     ScopeMissing(Scope),
+    #[error("no authorization detail of the token permits the action {0:?} with its values")]
+    ActionMissing(String),
     #[error("x-tenant-id is not the tenant of the token")]
     TenantContradicted,
     #[error("the service account may not speak for the tenant in x-tenant-id")]
@@ -159,6 +162,7 @@ impl Why {
             | Self::ProofReplayed => Row::Proof,
             Self::ProofNonce(_) => Row::Nonce,
             Self::ScopeMissing(_) => Row::Scope,
+            Self::ActionMissing(_) => Row::Details,
             Self::TenantContradicted | Self::TenantForbidden | Self::TenantMissing => Row::Tenant,
             Self::KeysUnavailable(_) | Self::Introspection(_) | Self::ReplayStore(_) => Row::Unavailable,
         }

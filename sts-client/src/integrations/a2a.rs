@@ -27,8 +27,10 @@
 //! list, watch and cancel tasks may not reach it. So also wrap the router of the server in
 //! `inbound::VerifierLayer`, and check the owner of a task in its `RequestAuthorizer`.
 
+use std::sync::Arc;
+
 use ::a2a::errordetails::{ERROR_INFO_TYPE, TypedDetail};
-use ::a2a::{A2AError, error_code};
+use ::a2a::{A2AError, Message, Part, PartContent, Role, TaskState, TaskStatus, error_code};
 use a2a_client::middleware::CallInterceptor;
 pub use a2a_client::transport::ServiceParams;
 use async_trait::async_trait;
@@ -36,10 +38,11 @@ use http::header::AUTHORIZATION;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method};
 use url::Url;
 
-use crate::call::{CallContext, Caller, IDEMPOTENCY_KEY, X_TENANT_ID};
+use crate::call::{CallContext, Caller, IDEMPOTENCY_KEY, RequiredApproval, X_TENANT_ID};
 use crate::error::Error;
 use crate::inbound::{Refusal, Verifier};
 use crate::integrations::probe;
+use crate::outcome::{Approval, Halted, Trace};
 use crate::propagate::again::Sent;
 use crate::propagate::{OutboundOperation, Propagator};
 
@@ -203,6 +206,12 @@ fn replaced(params: &ServiceParams, before: &HeaderMap, after: &HeaderMap) -> Re
 fn to_a2a_error(error: &Error) -> A2AError {
     let (reason, metadata) = match error {
         Error::Refused { code } => ("REFUSED", vec![("code", code.to_string())]),
+        Error::ApprovalRequired(required) => {
+            let RequiredApproval { approval_id, interaction_uri, approver } = &**required;
+            let approver = approver.map(|approver| ("approver", approver.as_str().to_owned()));
+            let named = [("approval_id", approval_id.clone()), ("interaction_uri", interaction_uri.to_string())];
+            ("APPROVAL_REQUIRED", named.into_iter().chain(approver).collect())
+        }
         Error::Unavailable { retry_after, .. } => {
             let seconds = retry_after.map(|after| ("retry_after_seconds", after.as_secs().to_string()));
             ("UNAVAILABLE", seconds.into_iter().collect())
@@ -237,6 +246,11 @@ pub fn to_error(error: &A2AError) -> Option<Error> {
     let metadata = |name: &str| info.get("metadata")?.get(name)?.as_str();
     match info.get("reason")?.as_str()? {
         "REFUSED" => Some(Error::Refused { code: crate::RefusalCode::from_answer(metadata("code")?) }),
+        "APPROVAL_REQUIRED" => {
+            let required =
+                RequiredApproval::new(metadata("approval_id")?, metadata("interaction_uri")?, metadata("approver"))?;
+            Some(Error::ApprovalRequired(Arc::new(required)))
+        }
         "UNAVAILABLE" => {
             let seconds = metadata("retry_after_seconds").and_then(|seconds| seconds.parse().ok());
             let retry_after = seconds.map(|seconds| std::time::Duration::from_secs(seconds).min(MAX_RETRY_AFTER));
@@ -250,6 +264,63 @@ pub fn to_error(error: &A2AError) -> Option<Error> {
         }
         _ => None,
     }
+}
+
+/// Returns the status of a task whose work waits for the approval of a person, `TASK_STATE_AUTH_REQUIRED`. The
+/// message has the page as text, and the outcome as data. The next message of the task resumes it: the same
+/// call passes once the approval is granted.
+///
+/// ```
+/// # #[cfg(feature = "test-util")] {
+/// use sts_client::integrations::a2a::{auth_required, required_approval};
+/// use sts_client::outcome::{Halted, Trace};
+/// use sts_client::{Caller, Error};
+///
+/// /// The status of a task whose call to another agent was not sent.
+/// fn status(error: &Error, caller: &Caller) -> Option<a2a::TaskStatus> {
+///     let Halted::ApprovalRequired(approval) = Halted::from(error) else { return None };
+///     Some(auth_required(&approval, &Trace::from(caller)))
+/// }
+/// # let _ = (status, required_approval);
+/// # }
+/// ```
+#[must_use]
+pub fn auth_required(approval: &Approval, trace: &Trace) -> TaskStatus {
+    let text = match &approval.interaction_uri {
+        Some(page) => format!("{}: {page}", approval.detail.message),
+        None => approval.detail.message.clone(),
+    };
+    let data = Halted::ApprovalRequired(Box::new(approval.clone())).answer(trace).to_value();
+    let message = Message::new(Role::Agent, vec![Part::text(text), Part::data(data)]);
+    TaskStatus { state: TaskState::AuthRequired, message: Some(message), timestamp: None }
+}
+
+/// Returns the approval for which the task of a called agent waits; `None` for another state, and if the agent
+/// does not say which. The called agent chose the page: show its host to the user.
+///
+/// ```
+/// use a2a::SendMessageResponse;
+/// use sts_client::integrations::a2a::required_approval;
+/// use sts_client::outcome::Halted;
+///
+/// /// The outcome of a call, for the caller of this agent.
+/// fn outcome(answer: &SendMessageResponse) -> Option<Halted> {
+///     let SendMessageResponse::Task(task) = answer else { return None };
+///     required_approval(&task.status).map(|approval| Halted::ApprovalRequired(Box::new(approval)))
+/// }
+/// ```
+#[must_use]
+pub fn required_approval(status: &TaskStatus) -> Option<Approval> {
+    if status.state != TaskState::AuthRequired {
+        return None;
+    }
+    status.message.as_ref()?.parts.iter().find_map(|part| match &part.content {
+        PartContent::Data(data) => match Halted::from_value(data) {
+            Halted::ApprovalRequired(approval) => Some(*approval),
+            _ => None,
+        },
+        PartContent::Text(_) | PartContent::Raw(_) | PartContent::Url(_) => None,
+    })
 }
 
 /// Verifies the token of a request to an A2A server, from the parameters of the request.
@@ -311,6 +382,9 @@ mod tests {
     fn the_kind_of_an_error_survives_the_way_through_an_a2a_error() {
         let rows = [
             Error::Refused { code: RefusalCode::from_answer("invalid_target") },
+            Error::ApprovalRequired(Arc::new(
+                RequiredApproval::new("a-1", "https://sts.example.com/approvals/a-1", Some("operator")).unwrap(),
+            )),
             Error::Unavailable { retry_after: Some(Duration::from_secs(7)), outage: None },
             Error::Unavailable { retry_after: None, outage: None },
             Error::misconfigured("no call context"),

@@ -86,6 +86,7 @@ pub use answer::{Answer, X_REQUEST_ID};
 pub use read::{MAX_OUTCOME_BYTES, Success};
 pub use trace::Trace;
 pub use translate::Translator;
+use url::Url;
 
 /// The outcome of a call: the value, or the reason why there is none.
 ///
@@ -134,7 +135,7 @@ pub enum Halted {
     /// A value in the request is invalid.
     ValidationFailed(Validation),
     /// The request needs an approval first.
-    ApprovalRequired(Approval),
+    ApprovalRequired(Box<Approval>),
     /// The caller has no permission.
     Forbidden(Detail),
     /// The request conflicts with the current state.
@@ -235,14 +236,30 @@ pub struct FieldError {
 }
 
 /// The approval that a request needs.
+///
+/// ```
+/// use sts_client::outcome::Halted;
+/// use sts_client::url::Url;
+///
+/// /// The page to which an agent sends its user.
+/// fn page(halted: &Halted) -> Option<&Url> {
+///     let Halted::ApprovalRequired(approval) = halted else { return None };
+///     approval.interaction_uri.as_ref()
+/// }
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Approval {
     /// The code and the message.
     pub detail: Detail,
-    /// The token that the approver presents to continue the request. A secret: no `Debug` shows it.
+    /// The token that the approver presents to continue the request. A secret: no `Debug` shows it. For
+    /// an approval of the STS it is the id, because the approver presents a token of its own.
     pub approval_token: String,
-    /// The approver, if known.
+    /// The approver, if known. An approval of the STS says `user` or `operator`.
     pub approver: Option<String>,
+    /// The id of the approval at the STS.
+    pub approval_id: Option<String>,
+    /// The page on which the approver decides.
+    pub interaction_uri: Option<Url>,
 }
 
 /// The conflict of a request with the current state.
@@ -379,6 +396,8 @@ impl fmt::Debug for Approval {
         f.debug_struct("Approval")
             .field("detail", &self.detail)
             .field("approver", &self.approver)
+            .field("approval_id", &self.approval_id)
+            .field("interaction_uri", &self.interaction_uri)
             .finish_non_exhaustive()
     }
 }

@@ -2,7 +2,8 @@
 
 use url::Url;
 
-use super::{Clarification, Halted, Location, PendingOperation, Validation};
+use super::{Approval, Clarification, Detail, Halted, Location, PendingOperation, Validation};
+use crate::call::RequiredApproval;
 use crate::error::Error;
 
 /// Translates the outcome of a called agent into this agent's own outcome.
@@ -138,18 +139,32 @@ impl Translator {
     }
 }
 
-/// Converts an unsent call to this agent's own outcome. A refusal of the STS is 403; an outage is
-/// 424, never 500. A fault of the agent itself is 500, without details for the caller.
+/// Converts an unsent call to this agent's own outcome. A refusal of the STS is 403, an approval that
+/// it requires is 412, and an outage is 424, never 500. A fault of the agent itself is 500, without details for the caller.
 impl From<&Error> for Halted {
     fn from(error: &Error) -> Self {
         match error {
             Error::Refused { code } => Self::forbidden("REFUSED", &format!("the call is not allowed: {code}")),
+            Error::ApprovalRequired(required) => Self::ApprovalRequired(Box::new(Approval::from(&**required))),
             Error::Unavailable { retry_after, .. } => {
                 Self::failed_dependency("STS_UNAVAILABLE", "no token is available for the call now", *retry_after)
             }
             Error::Misconfigured { .. } | Error::WrongAudience { .. } | Error::NoRoute { .. } => {
                 Self::error("MISCONFIGURED", "this agent is not set up for the call")
             }
+        }
+    }
+}
+
+/// Makes the outcome of a call that needs an approval of the STS.
+impl From<&RequiredApproval> for Approval {
+    fn from(required: &RequiredApproval) -> Self {
+        Self {
+            detail: Detail::new("APPROVAL_REQUIRED", "a person must approve the call first"),
+            approval_token: required.approval_id.clone(),
+            approver: required.approver.map(|approver| approver.as_str().to_owned()),
+            approval_id: Some(required.approval_id.clone()),
+            interaction_uri: Some(required.interaction_uri.clone()),
         }
     }
 }

@@ -9,6 +9,7 @@ use super::{
     Approval, Clarification, Conflict, Detail, Failure, FieldError, Halted, InputType, Location, PendingOperation,
     RequiredInput, Validation,
 };
+use crate::call::page;
 
 /// The common start of all media types of outcomes.
 pub(super) const VENDOR: &str = "application/vnd.yaagents.";
@@ -57,7 +58,13 @@ const APPROVAL: Row = Row {
     types: &["approval_required"],
     read: |body, detail| {
         let (approval_token, approver) = (text(body, "approvalToken")?, optional(body, "approver")?);
-        Ok(Halted::ApprovalRequired(Approval { detail, approval_token, approver }))
+        let approval_id = optional(body, "approvalId")?;
+        let interaction_uri = match optional(body, "interactionUri")? {
+            None => None,
+            Some(uri) => Some(page(&uri).ok_or(Unreadable("interactionUri is not the url of a page"))?),
+        };
+        let approval = Approval { detail, approval_token, approver, approval_id, interaction_uri };
+        Ok(Halted::ApprovalRequired(Box::new(approval)))
     },
 };
 const CONFLICT: Row = Row {
@@ -152,6 +159,12 @@ pub(super) fn write(halted: &Halted, trace: &Trace) -> Value {
             put("approvalToken", json!(approval.approval_token));
             if let Some(approver) = &approval.approver {
                 put("approver", json!(approver));
+            }
+            if let Some(id) = &approval.approval_id {
+                put("approvalId", json!(id));
+            }
+            if let Some(uri) = &approval.interaction_uri {
+                put("interactionUri", json!(uri.as_str()));
             }
         }
         Halted::Conflict(conflict) => {

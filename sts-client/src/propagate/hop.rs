@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::decide::{Rules, WithUser};
 use crate::build_error::BuildError;
 use crate::cache::RouteKey;
-use crate::call::{OnOutage, Route, WithoutUser};
+use crate::call::{OnApproval, OnOutage, Route, WithoutUser};
 use crate::exchange::Sts;
 use crate::service_account::Slot;
 
@@ -28,11 +28,21 @@ impl Hop {
     /// target at it.
     ///
     /// # Errors
-    /// [`BuildError::Contradiction`] in two cases. The route may need the agent's own token, and
-    /// there is none. Or the route names a target at the STS, there is no STS, and the route sets
+    /// [`BuildError::Contradiction`] in three cases. The route may need the agent's own token, and
+    /// there is none. The route has a rule for exchanges and names no target at the STS. Or the route names a target at the STS, there is no STS, and the route sets
     /// neither `pass_through` nor a fallback to the service account.
     pub(super) fn new(route: Arc<Route>, sts: Option<&Sts>, own: Option<Arc<Slot>>) -> Result<Self, BuildError> {
         let url = &route.url;
+        let of_the_sts = [
+            ("on_approval = \"wait\"", route.on_approval == OnApproval::Wait),
+            ("authorization_details", !route.authorization_details.is_empty()),
+            ("per_tool", route.per_tool),
+        ];
+        if let Some((key, _)) = of_the_sts.iter().find(|(_, is_set)| *is_set && !route.has_target()) {
+            return Err(BuildError::contradiction(format!(
+                "the route {url} has {key} and names no target at the sts: set audience or resource"
+            )));
+        }
         let own = |why: &str| {
             let missing = || format!("the route {url} needs a service account, and has none: {why}");
             own.clone().ok_or_else(|| BuildError::contradiction(missing()))

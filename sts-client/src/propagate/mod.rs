@@ -17,6 +17,8 @@ mod hop;
 mod operation;
 mod proof;
 mod start_error;
+#[cfg(feature = "rmcp")]
+mod tool_call;
 
 use std::sync::Arc;
 
@@ -292,7 +294,9 @@ impl Propagator {
     pub async fn forget(&self, context: &CallContext, url: &Url) {
         let Some(hop) = self.0.hop(url) else { return };
         match (context.user(), hop.exchange(), hop.own()) {
-            (Some(user), Some(exchange), _) => self.0.cache.forget(&exchange.key.of(user)),
+            (Some(user), Some(exchange), _) => {
+                self.0.cache.forget(&exchange.key.of(user, context.details_for(&hop.route)));
+            }
             (_, _, Some(own)) => own.forget(),
             (_, _, None) => {}
         }
@@ -313,7 +317,9 @@ impl Propagator {
         let Some(hop) = self.0.hop(url) else { return false };
         match credential {
             Credential::Exchanged => match (context.user(), hop.exchange()) {
-                (Some(user), Some(exchange)) => self.0.cache.refuse(&exchange.key.of(user), refused),
+                (Some(user), Some(exchange)) => {
+                    self.0.cache.refuse(&exchange.key.of(user, context.details_for(&hop.route)), refused)
+                }
                 (None, _) | (Some(_), None) => false,
             },
             Credential::ServiceAccount | Credential::Fallback => hop.own().is_some_and(|own| own.refuse(refused)),
@@ -326,6 +332,7 @@ impl Propagator {
 fn decision_name(error: &Error) -> &'static str {
     match error {
         Error::Refused { .. } | Error::WrongAudience { .. } => "refused",
+        Error::ApprovalRequired(_) => "approval_required",
         Error::Unavailable { .. } => "unavailable",
         Error::Misconfigured { .. } => "misconfigured",
         Error::NoRoute { .. } => "no_route",
@@ -413,10 +420,15 @@ impl PropagatorInner {
         user: &Caller,
         exchange: &Exchange,
     ) -> Result<Answer<Arc<IssuedToken>, ExchangeError>, ExchangeError> {
-        let key = exchange.key.of(user);
+        let details = context.details_for(route);
+        let key = exchange.key.of(user, details);
         self.cache.drop_unprovable(&key, &exchange.sts).await;
         let exchanged = self.cache.get(key, user, || {
-            let (sts, route) = (exchange.sts.clone(), Arc::clone(route));
+            let sts = exchange.sts.clone();
+            let route = match details == route.authorization_details {
+                true => Arc::clone(route),
+                false => Arc::new(Route::clone(route).authorization_details(details.to_vec())),
+            };
             let (subject, correlation_id) = (user.clone(), context.headers().correlation_id().clone());
             async move {
                 let request = ExchangeRequest { subject: &subject, route: &route, correlation_id: &correlation_id };
@@ -440,6 +452,7 @@ impl PropagatorInner {
                 // Every outage that may lead to the service account is named.
                 ExchangeError::Outage(outage) => match **outage {
                     Outage::TokenSource(_) => Answer::NoCredential(error),
+                    Outage::Undecided(_) => Answer::Overloaded(error),
                     Outage::Transport(_)
                     | Outage::Reported { .. }
                     | Outage::Status { .. }
@@ -447,6 +460,7 @@ impl PropagatorInner {
                     | Outage::Keys(_) => Answer::Outage(error),
                 },
                 ExchangeError::Refused { .. }
+                | ExchangeError::ApprovalRequired(_)
                 | ExchangeError::WrongAudience { .. }
                 | ExchangeError::Misconfigured { .. } => Answer::No(error),
             },

@@ -203,6 +203,7 @@ impl Slot {
             Err(Error::Unavailable { .. }) => {}
             Err(
                 Error::Refused { .. }
+                | Error::ApprovalRequired(_)
                 | Error::Misconfigured { .. }
                 | Error::WrongAudience { .. }
                 | Error::NoRoute { .. },

@@ -45,6 +45,7 @@ pub(crate) async fn keep_warm(slot: Arc<Slot>, entropy: Arc<dyn Entropy>) {
             Err(Error::Unavailable { .. }) => RETRY,
             Err(
                 Error::Refused { .. }
+                | Error::ApprovalRequired(_)
                 | Error::Misconfigured { .. }
                 | Error::WrongAudience { .. }
                 | Error::NoRoute { .. },

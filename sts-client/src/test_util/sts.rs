@@ -10,7 +10,7 @@ use http::{HeaderValue, Method, Request, Response};
 use serde_json::{Map, Value, json};
 use sts_jose::dpop::{ProofError, ProofRules, ProofUri};
 use sts_jose::{Algorithm, Clock, KeySource, SystemClock};
-use sts_protocol::{Act, Tenant, TokenType};
+use sts_protocol::{Act, Tenant, TokenType, parameter};
 use url::form_urlencoded;
 
 use super::mock_request::MockRequest;
@@ -42,12 +42,17 @@ const INTROSPECTION_PATH: &str = "/oauth2/introspect";
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MockAnswer {
-    /// Issues the requested token. It has the scope of the request or else of the subject token,
-    /// and the actor at the head of its chain. An introspected token is active.
+    /// Issues the requested token. It has the authorization details of the request, the scope of the
+    /// request or else of the subject token, and the actor at the head of its chain. An introspected
+    /// token is active.
     Grant,
     /// Answers 400 with this error code (401 for `invalid_client`). An introspected token is not
     /// active.
     Refuse(&'static str),
+    /// Answers 400 with `interaction_required`, for an approval by the user. Answers a request that
+    /// allows a deferred answer, and the polls after it, with `authorization_pending`. The first
+    /// [`Self::Grant`] of a poll is the token of the request that was deferred last.
+    RequireApproval,
     /// Answers 429 with the error code `slow_down`.
     Load {
         /// The value of `Retry-After`.
@@ -95,6 +100,7 @@ struct Script {
     always: MockAnswer,
     tenant_ids: Vec<Tenant>,
     requests: Vec<MockRequest>,
+    deferred: Option<MockRequest>,
 }
 
 impl MockSts {
@@ -120,8 +126,13 @@ impl MockSts {
     /// ```
     #[must_use]
     pub fn with_clock(clock: Arc<dyn Clock>) -> Self {
-        let script =
-            Script { next: VecDeque::new(), always: MockAnswer::Grant, tenant_ids: Vec::new(), requests: Vec::new() };
+        let script = Script {
+            next: VecDeque::new(),
+            always: MockAnswer::Grant,
+            tenant_ids: Vec::new(),
+            requests: Vec::new(),
+            deferred: None,
+        };
         Self(Arc::new(MockStsInner { issuer: TestIssuer::new(STS), clock, script: Mutex::new(script) }))
     }
 
@@ -235,6 +246,14 @@ impl MockSts {
         script.next.pop_front().unwrap_or_else(|| script.always.clone())
     }
 
+    /// Returns the request whose token is granted: the deferred one for a poll.
+    fn granted(&self, request: MockRequest) -> Option<MockRequest> {
+        match request.parameter(parameter::DEFERRAL_CODE) {
+            Some(_) => self.script().deferred.take(),
+            None => Some(request),
+        }
+    }
+
     fn metadata(&self) -> Value {
         let issuer = self.issuer();
         json!({
@@ -242,6 +261,19 @@ impl MockSts {
             "token_endpoint": format!("{issuer}{TOKEN_PATH}"),
             "introspection_endpoint": format!("{issuer}{INTROSPECTION_PATH}"),
         })
+    }
+
+    /// Returns the body for a request that needs an approval.
+    fn require_approval(&self, request: &MockRequest) -> Value {
+        if request.parameter(parameter::COMPLETION_MODE) == Some("deferred") {
+            self.script().deferred = Some(request.clone());
+            return json!({ "error": "authorization_pending", "deferral_code": "code-1", "expires_in": 300, "interval": 5 });
+        }
+        if request.parameter(parameter::DEFERRAL_CODE).is_some() {
+            return json!({ "error": "authorization_pending" });
+        }
+        let uri = format!("{}/approvals/approval-1", self.issuer());
+        json!({ "error": "interaction_required", "interaction_uri": uri, "approval_id": "approval-1", "approver": "user" })
     }
 
     fn grant(&self, request: &MockRequest, jkt: Option<&str>) -> Value {
@@ -295,6 +327,10 @@ impl MockSts {
         set(&mut claims, "jti", format!("test-{}", self.script().requests.len()));
         set(&mut claims, "txn", "test");
         set(&mut claims, "scope", request.scope().unwrap_or_default());
+        let details = request.parameter(parameter::AUTHORIZATION_DETAILS);
+        if let Some(details) = details.and_then(|details| serde_json::from_str::<Value>(details).ok()) {
+            set(&mut claims, parameter::AUTHORIZATION_DETAILS, details);
+        }
         claims
     }
 
@@ -360,9 +396,13 @@ impl Transport for MockTransport {
                 Ok(response)
             }
             MockAnswer::Grant | MockAnswer::DemandNonce(_) => match self.sts.proven(&request) {
-                Ok(jkt) => respond(200, &self.sts.grant(&request, jkt.as_deref())),
+                Ok(jkt) => match self.sts.granted(request) {
+                    Some(request) => respond(200, &self.sts.grant(&request, jkt.as_deref())),
+                    None => respond(400, &json!({ "error": "invalid_grant" })),
+                },
                 Err(_wrong) => respond(400, &json!({ "error": "invalid_dpop_proof" })),
             },
+            MockAnswer::RequireApproval => respond(400, &self.sts.require_approval(&request)),
             MockAnswer::Refuse(_) if is_introspection => respond(200, &json!({ "active": false })),
             MockAnswer::Refuse(code) => {
                 respond(if code == "invalid_client" { 401 } else { 400 }, &json!({ "error": code }))

@@ -122,8 +122,9 @@ pub(super) fn refusal(refusal: &Refusal, used_authorization_header: UsedHeader) 
 fn interaction(awaited: &AwaitedApproval) -> Response {
     let kind = ErrorKind::Interaction;
     let error = ErrorResponse { error: kind.code(), error_description: description(kind).to_owned() };
-    let AwaitedApproval { id, uri, .. } = awaited.clone();
-    with_body(status(kind), &InteractionResponse { error, interaction_uri: uri, approval_id: id })
+    let AwaitedApproval { id, uri, by } = awaited.clone();
+    let approver = by.as_str().to_owned();
+    with_body(status(kind), &InteractionResponse { error, interaction_uri: uri, approval_id: id, approver })
 }
 
 /// Returns the response to a request that waits for a person.

@@ -14,7 +14,8 @@ async fn an_exchange_passes_once_its_approval_is_granted_and_as_long_as_it_is_re
         let correlation_id = request.correlation_id();
         let answer = request.send().await;
         let id = id_of(&answer);
-        assert_eq!(members(&answer.json), ["approval_id", "error", "error_description", "interaction_uri"]);
+        assert_eq!(members(&answer.json), ["approval_id", "approver", "error", "error_description", "interaction_uri"]);
+        assert_eq!(answer.json["approver"], "operator");
         assert_eq!(answer.json["interaction_uri"], format!("{}/approvals/{id}", harness.issuer()));
         assert_eq!(answer.header("cache-control"), "no-store");
         let requested = event(&harness, &correlation_id).await;

@@ -46,11 +46,13 @@ fn validation(fields: &[&str]) -> Halted {
 }
 
 fn approval() -> Halted {
-    Halted::ApprovalRequired(Approval {
+    Halted::ApprovalRequired(Box::new(Approval {
         detail: detail("APPROVAL_REQUIRED"),
         approval_token: "the-approval-token".to_owned(),
         approver: Some("finance".to_owned()),
-    })
+        approval_id: Some("approval-7".to_owned()),
+        interaction_uri: Some("https://sts.example.com/approvals/approval-7".parse().unwrap()),
+    }))
 }
 
 fn conflict() -> Halted {
@@ -121,6 +123,21 @@ fn every_kind_is_written_in_its_form_and_read_back() {
         assert_eq!(halted(Outcome::read(parts.status, parts.headers, body)), outcome);
         let value = outcome.clone().answer(&trace()).to_value();
         assert_eq!(Halted::from_value(&value).detail(), outcome.detail(), "by another way than HTTP");
+    }
+}
+
+#[test]
+fn an_approval_without_page_is_read_and_one_whose_page_is_none_is_not() {
+    let mut body = approval().answer(&trace()).to_value();
+    let mut read_with = |page: Value| {
+        body["interactionUri"] = page;
+        Halted::from_value(&body)
+    };
+    let Halted::ApprovalRequired(without) = read_with(Value::Null) else { panic!() };
+    assert_eq!(without.interaction_uri, None);
+    for page in ["javascript:alert(1)", "https://bank.example@evil.example/", "/approvals/7"] {
+        let halted = read_with(json!(page));
+        assert_eq!(halted.detail().code, "UNREADABLE_ANSWER", "{page}: {halted:?}");
     }
 }
 

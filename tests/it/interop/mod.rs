@@ -3,7 +3,7 @@
 mod clients;
 mod kagent;
 mod outcomes;
-mod python;
+pub(crate) mod python;
 mod resource_server;
 mod schemathesis;
 

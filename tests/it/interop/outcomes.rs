@@ -30,7 +30,13 @@ fn ours() -> Vec<(Halted, &'static str)> {
         operation_id: "op-1".to_owned(),
         status_url: "/operations/op-1".to_owned(),
     };
-    let approval = Approval { detail: detail("APPROVAL_REQUIRED"), approval_token: "t".to_owned(), approver: None };
+    let approval = Approval {
+        detail: detail("APPROVAL_REQUIRED"),
+        approval_token: "t".to_owned(),
+        approver: None,
+        approval_id: None,
+        interaction_uri: None,
+    };
     vec![
         (Halted::Operation(operation), "payload"),
         (
@@ -44,7 +50,7 @@ fn ours() -> Vec<(Halted, &'static str)> {
             Halted::ValidationFailed(Validation { detail: detail("VALIDATION_FAILED"), errors: Vec::new() }),
             "ValidationFailed",
         ),
-        (Halted::ApprovalRequired(approval), "AgenticError"),
+        (Halted::ApprovalRequired(Box::new(approval)), "AgenticError"),
         (Halted::forbidden("NO", "why"), "AgenticForbidden"),
         (Halted::conflict("TAKEN", "why", None), "AgenticError"),
         (Halted::failed_dependency("DOWN", "why", None), "FailedDependency"),

@@ -13,7 +13,7 @@ const REQUIREMENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/it/interop/requ
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs a script of this directory; what it printed, as JSON.
-pub(super) async fn run(script: &str, arguments: &[&str]) -> Result<Value, String> {
+pub(crate) async fn run(script: &str, arguments: &[&str]) -> Result<Value, String> {
     static PYTHON: OnceCell<PathBuf> = OnceCell::const_new();
     let mut command = Command::new(PYTHON.get_or_init(python).await);
     command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("it/interop").join(script)).args(arguments);
@@ -32,7 +32,7 @@ async fn python() -> PathBuf {
     sts_tests::python(
         &directory,
         Path::new(REQUIREMENTS),
-        "agentsts.core, authlib, fastmcp, google.oauth2.sts, jwt, requests, yaagents_client, yaagents_fastapi",
+        "a2a, agentsts.core, authlib, fastmcp, google.oauth2.sts, jwt, requests, yaagents_client, yaagents_fastapi",
     )
     .await
 }

@@ -45,6 +45,11 @@ impl Call {
         Ok(Self { method, url, of_the_protocol, given: given.into_iter().collect() })
     }
 
+    /// Returns the normalised URL.
+    pub(super) fn url(&self) -> &Url {
+        &self.url
+    }
+
     /// Sets the headers by the route.
     pub(super) async fn prepare(
         &self,

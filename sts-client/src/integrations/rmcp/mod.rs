@@ -27,6 +27,9 @@
 //! }
 //! ```
 
+mod elicitation;
+#[cfg(feature = "tower")]
+mod guard;
 mod headers;
 mod operation;
 
@@ -49,6 +52,9 @@ use crate::integrations::PropagateError;
 use crate::integrations::{challenge, probe};
 use crate::propagate::again::{Sent, TargetRefusal};
 use crate::propagate::{OutboundOperation, Propagator};
+pub use elicitation::{URL_ELICITATION_REQUIRED, elicited_approval, url_elicitation};
+#[cfg(feature = "tower")]
+pub use guard::{ToolGuard, ToolGuardLayer};
 use headers::Prepared;
 
 /// The result of a call to the HTTP client below rmcp.
@@ -78,6 +84,10 @@ type Events = BoxStream<'static, Result<Sse, SseError>>;
 /// request. The order of the arguments' members is ignored. So a polled tool runs each time, and a
 /// retry of the whole request repeats the keys. All other messages carry no key.
 ///
+/// By a route with [`per_tool`](crate::Route::per_tool) each tool call carries a token for exactly its tool,
+/// which is cached like every other. A call whose context has authorization details
+/// ([`CallContext::with_authorization_details`]) gets those of them that permit the tool.
+///
 /// If the server answers 401 with `error="invalid_token"`, its token is dropped, and the message is
 /// sent once more with another token. In the same way it is sent once more if the server asks for a
 /// nonce in the proof of a bound token. rmcp does not show the headers of an answer, so a GET request
@@ -91,6 +101,14 @@ pub struct McpHttpClient<C> {
     inner: C,
     propagator: Propagator,
     session: Arc<Mutex<CallContext>>,
+}
+
+/// A request of a session.
+struct Asked<'a> {
+    context: CallContext,
+    operation: OutboundOperation<'a>,
+    /// The tool that it calls.
+    tool: Option<&'a str>,
 }
 
 /// Attaches a context to a single request or notification, which is then made on behalf of that
@@ -158,14 +176,14 @@ impl<C> McpHttpClient<C> {
         };
         self.enter(&context, |session| {
             if outlives(&context, session) {
-                *session = context.clone().without_idempotency_key();
+                *session = context.clone().without_operation();
             }
         })?;
         Ok(context)
     }
 
     fn context_of_session(&self) -> CallContext {
-        self.session.lock().unwrap_or_else(PoisonError::into_inner).clone().without_idempotency_key()
+        self.session.lock().unwrap_or_else(PoisonError::into_inner).clone().without_operation()
     }
 }
 
@@ -210,7 +228,8 @@ impl<C: StreamableHttpClient + Sync> McpHttpClient<C> {
         // Only a tool call is an operation with a key.
         let operation = operation::of(message);
         let operation = operation.as_deref().map_or(OutboundOperation::Keyless, OutboundOperation::Message);
-        self.send((context, operation), (Method::POST, uri), headers, send).await
+        let asked = Asked { context, operation, tool: operation::tool(message) };
+        self.send(asked, (Method::POST, uri), headers, send).await
     }
 
     /// Sends a request of the session itself, with the same retry.
@@ -223,12 +242,13 @@ impl<C: StreamableHttpClient + Sync> McpHttpClient<C> {
     where
         F: Future<Output = Answer<T, C::Error>> + Send,
     {
-        self.send((self.context_of_session(), OutboundOperation::Keyless), (method, uri), headers, send).await
+        let asked = Asked { context: self.context_of_session(), operation: OutboundOperation::Keyless, tool: None };
+        self.send(asked, (method, uri), headers, send).await
     }
 
     async fn send<T, F>(
         &self,
-        (context, operation): (CallContext, OutboundOperation<'_>),
+        Asked { context, operation, tool }: Asked<'_>,
         (method, uri): (Method, &str),
         headers: Headers,
         send: impl Fn(Prepared) -> F + Send,
@@ -237,6 +257,7 @@ impl<C: StreamableHttpClient + Sync> McpHttpClient<C> {
         F: Future<Output = Answer<T, C::Error>> + Send,
     {
         let call = headers::Call::new(method, uri, headers).map_err(not_sent)?;
+        let context = self.propagator.for_message(context, call.url(), tool).map_err(not_sent)?;
         let (mut prepared, mut last) = call.prepare(&self.propagator, context, operation).await.map_err(not_sent)?;
         loop {
             let answer = send(prepared).await;

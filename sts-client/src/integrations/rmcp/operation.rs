@@ -5,6 +5,13 @@ use serde_json::Value;
 
 use crate::dedup::DedupKey;
 
+/// Returns the name of the tool that a message calls.
+pub(super) fn tool(message: &ClientJsonRpcMessage) -> Option<&str> {
+    let ClientJsonRpcMessage::Request(request) = message else { return None };
+    let ClientRequest::CallToolRequest(call) = &request.request else { return None };
+    Some(&call.params.name)
+}
+
 /// Returns the operation of a tool call: `tools/call`, the name of the tool and a digest of its
 /// arguments. Returns `None` for any other message.
 ///

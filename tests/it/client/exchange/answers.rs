@@ -43,6 +43,7 @@ async fn a_token_for_something_else_is_refused() {
         ("an actor that nobody was before", json!({ "act": with(coordinator, &json!({ "act": { "sub": "x" } })) })),
         ("another client", json!({ "client_id": "auditor" })),
         ("a wider scope", json!({ "scope": "stock:read stock:write" })),
+        ("details that were not asked for", json!({ "authorization_details": [{ "type": "mcp_tool" }] })),
         ("no exp", json!({ "exp": null })),
         ("an exp of a string", json!({ "exp": (now + 300).to_string() })),
         ("expired", json!({ "exp": now })),

@@ -1,12 +1,14 @@
 //! The outbound integrations: whatever carries a call, what its route says goes out, and nothing else.
 
 mod a2a;
+mod approvals;
 mod bound;
 mod bound_rmcp;
 mod certificates;
 mod envoy;
 mod http_options;
 mod keys;
+mod per_tool;
 mod place;
 mod rebound;
 mod refused;

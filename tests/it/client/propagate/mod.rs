@@ -1,6 +1,8 @@
 //! What goes out with a call: the decision table, carried out against the real server.
 
+mod approvals;
 mod config;
+mod details;
 mod prefetch;
 mod start;
 

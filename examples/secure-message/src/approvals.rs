@@ -1,0 +1,132 @@
+//! The approval suite: what a person approves, and all else that was not approved.
+
+use agent_graph::idp::User;
+use anyhow::Context as _;
+use http::HeaderMap;
+use serde_json::{Value, json};
+use sts_client::Error;
+
+use crate::report::{Report, Suite};
+use crate::stage::{ALICE, BOB, Stage};
+use crate::till::Refund;
+
+/// Plays it.
+pub(crate) async fn play(stage: &mut Stage, report: &mut Report) -> anyhow::Result<()> {
+    report.act("a large refund waits for its user, and is approved alone");
+    let (small, large) = (refund("order-1", 50), refund("order-2", 500));
+    let came = match authorize(stage, ALICE, &small).await? {
+        Authorized::Token(headers) => call(stage, &headers, "refund", &small).await?,
+        not => not.came(),
+    };
+    report.case(Suite::Approval, "a refund of 50", "allowed", &came);
+
+    let waiting = authorize(stage, ALICE, &large).await?;
+    report.case(Suite::Approval, "a refund of 500, before the user decides", "approval_required", &waiting.came());
+    let Authorized::Waits(id) = waiting else { anyhow::bail!("no approval is required") };
+    let user = log_in(stage, ALICE)?;
+    let own = stage.support.headers_for_refund(&user, &small).await.context("a token")?;
+    let own = own.get("authorization").and_then(|value| value.to_str().ok()).context("a token")?.to_owned();
+    stage.remember(&own);
+    for (what, token) in [
+        ("support decides with its own token", own),
+        ("support decides with the user's token", format!("Bearer {user}")),
+    ] {
+        let came = decide(stage, &id, "grant", &token).await?;
+        report.case(Suite::Approval, what, "refused", came);
+    }
+    let came = authorize(stage, ALICE, &large).await?.came();
+    report.case(Suite::Approval, "a refund of 500, after that", "approval_required", &came);
+
+    let portal = format!("Bearer {}", stage.idp.sign_in(ALICE, stage.sts.issuer())?.token);
+    stage.remember(&portal);
+    report.check("the user approves it at the STS", decide(stage, &id, "grant", &portal).await? == "allowed");
+    let Authorized::Token(headers) = authorize(stage, ALICE, &large).await? else { anyhow::bail!("not approved") };
+    let came = call(stage, &headers, "refund", &large).await?;
+    report.case(Suite::Approval, "a refund of 500, after the user approved it", "allowed", &came);
+    let rows = [
+        ("the same once more", "refund", large.clone(), "already_refunded"),
+        ("501 with the same token", "refund", refund("order-2", 501), "insufficient_authorization_details"),
+        ("another order with the same token", "refund", refund("order-3", 500), "insufficient_authorization_details"),
+        ("another tool with the same token", "delete_customer", large.clone(), "insufficient_authorization_details"),
+    ];
+    for (what, tool, refund, expected) in rows {
+        let came = call(stage, &headers, tool, &refund).await?;
+        report.case(Suite::Approval, what, expected, &came);
+    }
+    let rows = [
+        ("a refund of 501", ALICE, refund("order-2", 501), "approval_required"),
+        ("a refund of another order", ALICE, refund("order-3", 500), "approval_required"),
+        ("the refund of bob", BOB, large.clone(), "approval_required"),
+        ("more than the delegation gives", ALICE, refund("order-2", 1_001), "invalid_authorization_details"),
+    ];
+    for (what, user, refund, expected) in rows {
+        let came = authorize(stage, user, &refund).await?.came();
+        report.case(Suite::Approval, what, expected, &came);
+    }
+    report.check("the user withdraws it", decide(stage, &id, "withdraw", &portal).await? == "allowed");
+    let came = authorize(stage, ALICE, &large).await?.came();
+    report.case(Suite::Approval, "a refund of 500, after the user withdrew it", "approval_required", &came);
+    Ok(())
+}
+
+fn refund(order: &str, amount: u32) -> Refund {
+    Refund { order: order.to_owned(), amount }
+}
+
+/// What came of the request for a token.
+enum Authorized {
+    Token(HeaderMap),
+    /// An approval of this id is required.
+    Waits(String),
+    Refused(String),
+}
+
+impl Authorized {
+    fn came(&self) -> String {
+        match self {
+            Self::Token(_) => "allowed".to_owned(),
+            Self::Waits(_) => "approval_required".to_owned(),
+            Self::Refused(code) => code.clone(),
+        }
+    }
+}
+
+fn log_in(stage: &mut Stage, user: User) -> anyhow::Result<String> {
+    let token = stage.idp.log_in(user)?.token;
+    stage.remember(&token);
+    Ok(token)
+}
+
+/// Support asks for a token for a refund, on behalf of a user who has just logged in.
+async fn authorize(stage: &mut Stage, user: User, refund: &Refund) -> anyhow::Result<Authorized> {
+    let token = log_in(stage, user)?;
+    let headers = match stage.support.headers_for_refund(&token, refund).await {
+        Ok(headers) => headers,
+        Err(error) => match error.downcast::<Error>()? {
+            Error::ApprovalRequired(required) => return Ok(Authorized::Waits(required.approval_id.clone())),
+            Error::Refused { code } => return Ok(Authorized::Refused(code.to_string())),
+            other => return Err(other.into()),
+        },
+    };
+    stage.remember(headers.get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default());
+    Ok(Authorized::Token(headers))
+}
+
+/// Calls a tool of the till: `allowed`, or the error.
+async fn call(stage: &Stage, headers: &HeaderMap, tool: &str, refund: &Refund) -> anyhow::Result<String> {
+    let http = reqwest::Client::builder().no_proxy().build()?;
+    let answer = http.post(stage.till.join(tool)?).headers(headers.clone()).json(refund).send().await?;
+    if answer.status().is_success() {
+        return Ok("allowed".to_owned());
+    }
+    let body: Value = answer.json().await?;
+    Ok(body.get("error").and_then(Value::as_str).context("an error")?.to_owned())
+}
+
+/// Decides at the STS as the holder of a token: `allowed` or `refused`.
+async fn decide(stage: &Stage, id: &str, decision: &str, authorization: &str) -> anyhow::Result<&'static str> {
+    let http = reqwest::Client::builder().no_proxy().build()?;
+    let request = http.post(format!("{}/approvals/{id}", stage.sts.issuer())).header("authorization", authorization);
+    let answer = request.json(&json!({ "decision": decision })).send().await?;
+    Ok(if answer.status().is_success() { "allowed" } else { "refused" })
+}
