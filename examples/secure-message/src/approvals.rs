@@ -45,9 +45,9 @@ pub(crate) async fn play(stage: &mut Stage, report: &mut Report) -> anyhow::Resu
     report.case(Suite::Approval, "a refund of 500, after the user approved it", "allowed", &came);
     let rows = [
         ("the same once more", "refund", large.clone(), "already_refunded"),
-        ("501 with the same token", "refund", refund("order-2", 501), "insufficient_authorization_details"),
-        ("another order with the same token", "refund", refund("order-3", 500), "insufficient_authorization_details"),
-        ("another tool with the same token", "delete_customer", large.clone(), "insufficient_authorization_details"),
+        ("501, same token", "refund", refund("order-2", 501), "insufficient_authorization_details"),
+        ("another order, same token", "refund", refund("order-3", 500), "insufficient_authorization_details"),
+        ("another tool, same token", "delete_customer", large.clone(), "insufficient_authorization_details"),
     ];
     for (what, tool, refund, expected) in rows {
         let came = call(stage, &headers, tool, &refund).await?;
