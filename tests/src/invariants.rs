@@ -100,7 +100,7 @@ async fn issued(store: &dyn Store, breaches: &mut Vec<String>) -> anyhow::Result
     }
 }
 
-/// Whether an event is a decision on an approval.
+/// Returns true if an event is a decision on an approval.
 fn is_decision(kind: EventKind) -> bool {
     [EventKind::ApprovalGranted, EventKind::ApprovalDenied, EventKind::ApprovalWithdrawn].contains(&kind)
 }
@@ -197,7 +197,7 @@ impl Check<'_> {
         })
     }
 
-    /// Whether the token needs no approval, or was issued after the grant of exactly what it holds, while the grant was remembered,
+    /// Returns true if the token needs no approval, or was issued after the grant of exactly what it holds, while the grant was remembered,
     /// and before it was withdrawn.
     fn is_approved(&self) -> bool {
         let Self { child, issued, .. } = self;
@@ -237,13 +237,13 @@ impl Check<'_> {
     }
 }
 
-/// Whether a grant was still remembered when the token was issued.
+/// Returns true if a grant was still remembered when the token was issued.
 fn lasts(granted: &Event, token: &Event) -> bool {
     let until = granted.detail.as_deref().and_then(|detail| detail.split("remembered until ").nth(1)?.parse().ok());
     until.is_some_and(|until: Timestamp| token.at < until)
 }
 
-/// Whether the rule of a delegation asks for an approval of a token.
+/// Returns true if the rule of a delegation asks for an approval of a token.
 fn needs_approval(rule: &Value, token: &Event) -> bool {
     let actions = strings(&rule["actions"]);
     let permits =

@@ -73,7 +73,7 @@ fn refund(order: &str, amount: u32) -> Refund {
     Refund { order: order.to_owned(), amount }
 }
 
-/// What came of the request for a token.
+/// The outcome of the request for a token.
 enum Authorized {
     Token(HeaderMap),
     /// An approval of this id is required.

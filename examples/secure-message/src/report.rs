@@ -173,7 +173,7 @@ fn of_messages(suite: Suite) -> bool {
     }
 }
 
-/// Whether a case is one of what nobody approved.
+/// Returns true if a case is one that nobody approved.
 fn is_unapproved(case: &Case) -> bool {
     case.suite == Suite::Approval && case.expected != "allowed"
 }

@@ -35,7 +35,7 @@ pub struct Stage {
     pub support: Support,
     /// The agent that is asked.
     pub billing: Billing,
-    /// Where the tools are that pay.
+    /// The URL of the tools that pay.
     pub till: Url,
     /// Where operations are approved.
     pub desk: Arc<ApprovalDesk>,

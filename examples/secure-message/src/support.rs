@@ -26,7 +26,7 @@ pub struct Support {
     till: Url,
 }
 
-/// Where the agents are that it calls.
+/// The URLs of the agents that it calls.
 pub struct Places {
     /// The billing agent, whose keys are at `/jwks` there.
     pub billing: Url,

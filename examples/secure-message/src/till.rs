@@ -18,12 +18,12 @@ pub const NAME: &str = "till";
 /// The greatest refund that needs no approval.
 pub const SMALL: u32 = 100;
 
-/// What it is asked to pay back.
+/// The refund that is asked for.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Refund {
     /// The order that money is given back for.
     pub order: String,
-    /// How much.
+    /// The amount.
     pub amount: u32,
 }
 
@@ -33,7 +33,7 @@ impl Refund {
         if self.amount <= SMALL { "refund" } else { "refund_large" }
     }
 
-    /// What a token must permit.
+    /// The action that a token must permit.
     fn action(&self) -> RequiredAction {
         RequiredAction::new(self.tool()).identifier(&self.order).limit("amount", self.amount)
     }

@@ -42,7 +42,7 @@ pub struct SignIn {
     http: Http,
 }
 
-/// What the browser that began a sign-in keeps until it returns.
+/// The part of a sign-in that its browser keeps until it returns.
 #[derive(Serialize, Deserialize)]
 pub struct PendingSignIn {
     state: String,
@@ -123,7 +123,7 @@ impl SignIn {
         &self.issuer
     }
 
-    /// Begins a sign-in. Returns the URL at the issuer to send the browser to, and what the browser
+    /// Begins a sign-in. Returns the URL at the issuer for the browser, and the part that the browser
     /// keeps.
     ///
     /// # Errors

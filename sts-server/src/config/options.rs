@@ -364,7 +364,7 @@ const SERVICE: &[ConfigOption] = &[
     },
 ];
 
-/// What it tells of itself.
+/// The output of the service: logs, traces and metadata.
 const OBSERVATION: &[ConfigOption] = &[
     ConfigOption {
         table: Some("log"),

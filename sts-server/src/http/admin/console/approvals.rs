@@ -1,4 +1,4 @@
-//! What waits for a decision, and what was decided.
+//! The approvals: those that wait for a decision, and those that were decided.
 
 use askama::Template;
 use axum::extract::{Request, State};
@@ -35,7 +35,7 @@ struct ApprovalList {
     more: usize,
 }
 
-/// An approval, in full: what is shown is what is bound.
+/// An approval, in full: persons see everything that is bound.
 struct ApprovalRow {
     seen: SeenApproval,
     href: String,
@@ -63,7 +63,7 @@ pub(super) async fn list(State(api): State<AdminApi>, request: Request) -> Respo
             };
             list.push(ApprovalRow::of(seen, may_decide));
         }
-        // What was closed last matters most.
+        // The last closed approval comes first.
         closed.reverse();
         let lists = [("Waiting", waiting), ("Granted", granted), ("Closed", closed)];
         let lists = lists.map(|(title, rows)| ApprovalList::of(title, rows));
