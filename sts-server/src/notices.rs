@@ -1,4 +1,4 @@
-//! Notices: what a receiver of the operator is told when an approval waits for a decision.
+//! Notices to a receiver of the operator about approvals that wait for a decision.
 //!
 //! A notice is a Security Event Token (RFC 8417), pushed as RFC 8935 says. Receivers verify it with
 //! the published keys of this service: there is no secret to hand out, to rotate or to leak. A
@@ -111,16 +111,15 @@ impl Notices {
     /// person decides.
     pub fn waiting(&self, ring: &KeyRing, issuer: &str, row: &ApprovalRow, uri: &str) {
         let Some(Receiver { url, queue, metrics }) = &self.0 else { return };
-        let made = notice(ring, [issuer, url.as_str(), uri], row);
-        let outcome = match made.map(|notice| queue.try_send(notice)) {
-            Ok(Ok(())) => return,
-            Ok(Err(_)) => NoticeOutcome::Dropped,
+        // A notice that has no place is not signed.
+        let Ok(place) = queue.try_reserve() else { return metrics.notice(NoticeOutcome::Dropped) };
+        match notice(ring, [issuer, url.as_str(), uri], row) {
+            Ok(notice) => place.send(notice),
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "failed to make the notice of an approval");
-                NoticeOutcome::Failed
+                metrics.notice(NoticeOutcome::Failed);
             }
-        };
-        metrics.notice(outcome);
+        }
     }
 }
 
@@ -181,7 +180,8 @@ impl PushError {
     /// fault of its own.
     fn may_pass_later(&self) -> bool {
         match self {
-            Self::Request(_) => false,
+            // A receiver whose answer is too long has taken the notice.
+            Self::Request(_) | Self::Fetch(FetchError::TooLarge) => false,
             Self::Fetch(_) => true,
             Self::Status(status) => *status == 429 || *status >= 500,
         }

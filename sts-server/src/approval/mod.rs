@@ -19,7 +19,7 @@ use jiff::SignedDuration;
 /// The most approvals that may be requested for one user in [`QUOTA_PERIOD`], and the most that may
 /// wait for the user, so that a user is not asked until they tire.
 pub const QUOTA: u32 = 30;
-/// The most approvals that wait for a decision, of all users. Bounds the memory of each server.
+/// The most approvals that wait for a decision, of all users. Decided ones do not count.
 pub const MOST_PENDING: u32 = 10_000;
 /// The period of [`QUOTA`].
 pub const QUOTA_PERIOD: SignedDuration = SignedDuration::from_hours(1);

@@ -128,12 +128,20 @@ pub(super) fn defer(
     })
 }
 
+/// Counts a poll whose code was accepted.
+///
+/// # Errors
+/// [`Refusal::PolledTooFast`] for polls that come faster than the interval allows.
+pub(super) fn count_poll(view: &View<'_>, form: &Form) -> Result<(), Refusal> {
+    let code = form.get(parameter::DEFERRAL_CODE).unwrap_or_default();
+    if view.sts.rates().counts_poll(code).is_some() { Err(Refusal::PolledTooFast) } else { Ok(()) }
+}
+
 /// Returns the request that a poll's code stands for. Returns `None` if the request is no poll.
 ///
 /// # Errors
 /// [`Refusal::Request`] if the poll is malformed. [`Refusal::DeferralCode`] for a code that is
 /// unknown, expired, of another client, or bound to a key that the client has not proven.
-/// [`Refusal::PolledTooFast`] for polls that come faster than the interval allows.
 pub(super) fn deferred(
     view: &View<'_>,
     form: &Form,
@@ -153,9 +161,6 @@ pub(super) fn deferred(
     let proves = proves(|cnf| &cnf.jkt) && proves(|cnf| &cnf.x5t_s256);
     if sealed.client_id != client.agent().id || sealed.expires_at <= view.now.as_second() || !proves {
         return Err(Refusal::DeferralCode);
-    }
-    if view.sts.rates().counts_poll(code).is_some() {
-        return Err(Refusal::PolledTooFast);
     }
     let body = format!("{}={}&{}", parameter::GRANT_TYPE, parameter::GRANT_TOKEN_EXCHANGE, sealed.form);
     let mut headers = HeaderMap::new();

@@ -128,6 +128,8 @@ struct Spent {
     of_client: bool,
     /// The deferral code, which only a decision to issue spends.
     code: bool,
+    /// The poll, of those that a code has in a minute.
+    poll: bool,
 }
 
 /// Makes one decision. Returns `None` if registry or keys changed before the decision was
@@ -136,7 +138,7 @@ async fn attempt(sts: &Sts, call: &Call<'_>, spent: &mut Spent) -> Result<Option
     let view = sts.latest_view().await;
     let mut event = describe_call(EventKind::TokenIssued, call, view.now);
     let mut client = None;
-    let decided = decide(&view, call, &mut event, &mut client).await;
+    let decided = decide(&view, call, spent, &mut event, &mut client).await;
     let single_use =
         client.as_ref().filter(|_| !spent.of_client).map_or(&[][..], AuthenticatedAgent::single_use).to_vec();
     // 8. Record, and only then 9. answer.
@@ -181,6 +183,7 @@ async fn attempt(sts: &Sts, call: &Call<'_>, spent: &mut Spent) -> Result<Option
 async fn decide(
     view: &View<'_>,
     call: &Call<'_>,
+    spent: &mut Spent,
     event: &mut Event,
     known: &mut Option<AuthenticatedAgent>,
 ) -> Result<Decision, Refusal> {
@@ -200,6 +203,9 @@ async fn decide(
     // 3. Request: target, scope, token types.
     call.trail.enter(Step::Request);
     let deferred = deferral::deferred(view, &form, client)?;
+    if deferred.is_some() && !std::mem::replace(&mut spent.poll, true) {
+        deferral::count_poll(view, &form)?;
+    }
     let (form, headers) =
         deferred.as_ref().map_or((&form, call.headers), |deferred| (&deferred.form, &deferred.headers));
     let request = TokenRequest::read(form, headers, &view.snapshot.registry, client.agent())?;

@@ -220,6 +220,7 @@ impl Snapshot {
                 tracing::warn!(error, "failed to read the approvals: none counts until they can be read");
             }
             self.approvals = Arc::default();
+            self.faults.approvals = Vec::new();
         }
     }
 

@@ -54,8 +54,8 @@ pub enum ApproverError {
     /// The token is an ID token, which a client keeps, and sends to no service.
     #[error("an ID token")]
     IdToken,
-    /// The token was issued to an agent, by `azp` or `client_id`.
-    #[error("issued to an agent (azp, client_id)")]
+    /// The token was issued to an agent, by `azp`, `client_id`, `appid` or `cid`.
+    #[error("issued to an agent (azp, client_id, appid, cid)")]
     IssuedToAnAgent,
     /// The token is not addressed to this service alone.
     #[error("not addressed to this service alone")]
@@ -112,7 +112,8 @@ pub async fn approver(context: &VerifyContext<'_>, token: &str) -> Result<Verifi
     if is_id_token(claims) {
         return Err(ApproverError::IdToken);
     }
-    for party in ["azp", "client_id"] {
+    // `azp` of OpenID Connect, `client_id` of RFC 9068, `appid` of Microsoft Entra ID, `cid` of Okta.
+    for party in ["azp", "client_id", "appid", "cid"] {
         if claims.string(party)?.is_some_and(|client| context.registry.acting(client).is_some()) {
             return Err(ApproverError::IssuedToAnAgent);
         }

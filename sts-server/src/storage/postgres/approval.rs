@@ -146,8 +146,7 @@ pub(super) async fn request(
 }
 
 /// Replaces an approval that is still stored as `before`. A change that stops an approval raises
-/// the revocations too, so that no decision made under it can commit. An expiry needs no raise: no decision can be
-/// made under an expired approval.
+/// the revocations too, so that no decision made under it can commit.
 pub(super) async fn change(
     pool: &Pool,
     codes: &RowCodes,
@@ -156,7 +155,7 @@ pub(super) async fn change(
     audit: &[AuditRow],
 ) -> Result<bool, PostgresError> {
     let mut transaction = transaction::without_writers(pool).await?;
-    if before.state == ApprovalState::Granted && after.state != ApprovalState::Expired {
+    if before.state == ApprovalState::Granted {
         let revocations = counter::lock(&mut transaction, RevocationColumns::COUNTER).await?;
         counter::raise(&mut transaction, &Counter::open(revocations, codes)?.raised(codes)).await?;
     }

@@ -147,8 +147,7 @@ pub(super) async fn request(
 }
 
 /// Replaces an approval that is still stored as `before`. A change that stops an approval raises
-/// the revocations too, so that no decision made under it can commit. An expiry needs no raise: no decision can be
-/// made under an expired approval.
+/// the revocations too, so that no decision made under it can commit.
 pub(super) async fn change(
     writer: &SqlitePool,
     codes: &RowCodes,
@@ -157,7 +156,7 @@ pub(super) async fn change(
     audit: &[AuditRow],
 ) -> Result<bool, SqliteError> {
     let mut transaction = begin_immediate(writer).await?;
-    if before.state == ApprovalState::Granted && after.state != ApprovalState::Expired {
+    if before.state == ApprovalState::Granted {
         let revocations = counter::read(&mut transaction, RevocationColumns::COUNTER).await?;
         counter::write(&mut transaction, &Counter::open(revocations, codes)?.raised(codes)).await?;
     }
@@ -194,7 +193,7 @@ pub(super) async fn end(
     Ok(())
 }
 
-/// Closes approvals that have expired, beside the writers of decisions: no decision can be made under one. Returns the number.
+/// Closes approvals that have expired. Returns the number.
 pub(super) async fn close(
     writer: &SqlitePool,
     codes: &RowCodes,
