@@ -72,14 +72,20 @@ impl Administration {
             }
         }
     }
-}
 
-impl Administration {
     /// Returns the transaction of a token that was issued here.
     async fn transaction_of(&self, jti: &str) -> Result<Option<String>, StorageError> {
-        let query = AuditQuery { jti: Some(jti.to_owned()), ..AuditQuery::default() };
-        let found = self.audit(&self.audit_filter(&query, AuditOrder::NewestFirst), 1).await?;
-        Ok(found.rows.iter().find_map(|row| event_of(&row.row)?.txn))
+        let query =
+            AuditQuery { jti: Some(jti.to_owned()), outcome: Some(AuditOutcome::Allowed), ..AuditQuery::default() };
+        let mut filter = self.audit_filter(&query, AuditOrder::NewestFirst);
+        loop {
+            let page = self.audit(&filter, PAGE).await?;
+            let found = page.rows.iter().find_map(|row| event_of(&row.row)?.txn);
+            if found.is_some() || page.next.is_none() {
+                return Ok(found);
+            }
+            filter.after_id = page.next;
+        }
     }
 }
 
