@@ -191,14 +191,16 @@ impl ExchangeCache {
         let now = self.clock.now();
         let (outcome, until) = match outcome {
             Ok(token) => (Ok(Arc::clone(token)), minus(token.expires_at().min(subject_dies_at), self.margin)),
-            Err(
-                refusal @ (ExchangeError::Refused { .. }
-                | ExchangeError::ApprovalRequired(_)
-                | ExchangeError::WrongAudience { .. }),
-            ) => (Err(refusal.clone()), plus(now, REFUSAL_TTL)),
-            Err(ExchangeError::Overloaded { .. } | ExchangeError::Outage(_) | ExchangeError::Misconfigured { .. }) => {
-                return;
+            Err(refusal @ (ExchangeError::Refused { .. } | ExchangeError::WrongAudience { .. })) => {
+                (Err(refusal.clone()), plus(now, REFUSAL_TTL))
             }
+            // The call passes as soon as a person has granted the approval.
+            Err(
+                ExchangeError::ApprovalRequired(_)
+                | ExchangeError::Overloaded { .. }
+                | ExchangeError::Outage(_)
+                | ExchangeError::Misconfigured { .. },
+            ) => return,
         };
         let kept = Kept { outcome, until };
         if kept.left(now).is_some() {

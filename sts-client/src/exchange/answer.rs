@@ -14,6 +14,7 @@ use sts_protocol::{ErrorCode, Scope, TokenType};
 
 use super::error::{ExchangeError, Outage};
 use super::flaw::Flaw;
+use super::issued::IssuedToken;
 use crate::call::{RefusalCode, RequiredApproval, single};
 use crate::net::TransportError;
 use crate::possession::{DPOP_SCHEME, USE_DPOP_NONCE};
@@ -38,6 +39,27 @@ pub(super) enum Reply<T> {
     Pending(Map<String, Value>),
     /// The same, and the STS asks for slower polls.
     SlowDown,
+}
+
+/// The result of a request that got an answer, as metrics name it.
+pub(super) trait Answered {
+    fn outcome(&self) -> &'static str {
+        "ok"
+    }
+}
+
+impl Answered for IssuedToken {}
+
+impl Answered for bool {}
+
+impl<T> Answered for Reply<T> {
+    fn outcome(&self) -> &'static str {
+        match self {
+            Self::Done(_) => "ok",
+            Self::Pending(_) => "pending",
+            Self::SlowDown => "slow_down",
+        }
+    }
 }
 
 impl<T> Reply<T> {

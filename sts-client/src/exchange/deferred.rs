@@ -14,6 +14,9 @@ use super::request::{self, Completion, Post};
 use super::{Call, ExchangeRequest, StsInner, target};
 use crate::call::OnApproval;
 
+/// The name of an exchange in logs and metrics.
+const EXCHANGE: &str = "token-exchange";
+
 /// The default time limit of a wait.
 pub(super) const DEADLINE: Duration = Duration::from_secs(5 * 60);
 
@@ -56,18 +59,16 @@ impl StsInner {
     /// Exchanges a token, and waits for an approval if the route says so.
     pub(super) async fn exchange(&self, request: &ExchangeRequest<'_>) -> Result<IssuedToken, ExchangeError> {
         match request.route.on_approval {
-            OnApproval::Report => self.ask(request, Completion::Immediate).await.and_then(Reply::settled),
+            OnApproval::Report => self.ask_now(request).await,
             OnApproval::Wait => self.wait(request).await,
         }
     }
 
-    async fn ask(
-        &self,
-        request: &ExchangeRequest<'_>,
-        completion: Completion,
-    ) -> Result<Reply<IssuedToken>, ExchangeError> {
-        let post = request::exchange(&self.issuer, request, completion);
-        self.attempt("token-exchange", request, &post).await
+    async fn ask_now(&self, request: &ExchangeRequest<'_>) -> Result<IssuedToken, ExchangeError> {
+        let post = request::exchange(&self.issuer, request, Completion::Immediate);
+        let ExchangeRequest { subject, route, correlation_id } = *request;
+        let call = Call { request: EXCHANGE, audience: target(route), correlation_id };
+        self.call(call, || async { self.token(&post, route, Some(subject)).await?.settled() }).await
     }
 
     async fn attempt(
@@ -82,7 +83,8 @@ impl StsInner {
     }
 
     async fn wait(&self, request: &ExchangeRequest<'_>) -> Result<IssuedToken, ExchangeError> {
-        let body = match self.ask(request, Completion::Deferred).await? {
+        let post = request::exchange(&self.issuer, request, Completion::Deferred);
+        let body = match self.attempt(EXCHANGE, request, &post).await? {
             Reply::Pending(body) => body,
             settled => return settled.settled(),
         };
@@ -92,7 +94,7 @@ impl StsInner {
         }
         // The approval outlives the wait, so the agent reports it. If it was granted meanwhile, this
         // exchange passes.
-        self.ask(request, Completion::Immediate).await.and_then(Reply::settled).map_err(|error| match error {
+        self.ask_now(request).await.map_err(|error| match error {
             // The STS has required an approval, so its outage must not lead to another credential.
             ExchangeError::Outage(outage) => Outage::Undecided(outage).into(),
             error => error,
@@ -110,9 +112,10 @@ impl StsInner {
             Duration::try_from(self.clock.now().duration_until(request.subject.expires_at())).unwrap_or_default();
         let limit = deferral.expires_in.min(life).min(self.approval_deadline);
         let deadline = tokio::time::sleep(limit).deadline();
-        let mut interval = deferral.interval;
+        let (mut interval, mut retry_after) = (deferral.interval, Duration::ZERO);
         loop {
-            let pause = tokio::time::sleep(interval);
+            // A `Retry-After` is for the next pause alone.
+            let pause = tokio::time::sleep(interval.max(std::mem::take(&mut retry_after)));
             if pause.deadline() >= deadline {
                 return Ok(None);
             }
@@ -122,8 +125,9 @@ impl StsInner {
                 // A poll that fails in an outage is repeated like one without a decision.
                 Ok(Reply::Pending(_)) | Err(ExchangeError::Outage(_)) => {}
                 Ok(Reply::SlowDown) => interval = interval.saturating_add(SLOWER),
-                Err(ExchangeError::Overloaded { retry_after }) => {
-                    interval = interval.saturating_add(SLOWER).max(retry_after.unwrap_or_default());
+                Err(ExchangeError::Overloaded { retry_after: named }) => {
+                    interval = interval.saturating_add(SLOWER);
+                    retry_after = named.unwrap_or_default();
                 }
                 Err(ExchangeError::Refused { code }) if NO_LONGER_VALID.contains(&code.as_str()) => return Ok(None),
                 Err(error) => return Err(error),

@@ -44,7 +44,7 @@ pub use builder::StsBuilder;
 pub use error::{ExchangeError, Outage};
 pub use issued::IssuedToken;
 
-use self::answer::{Reply, TokenAnswer};
+use self::answer::{Answered, Reply, TokenAnswer};
 use self::breaker::{Breaker, Verdict};
 use self::budget::RetryBudget;
 use self::discovery::{Discovery, Endpoint};
@@ -241,8 +241,7 @@ impl Sts {
         let ServiceAccountRequest { route, correlation_id } = request;
         let post = request::client_credentials(&request);
         let call = Call { request: "client_credentials", audience: target(route), correlation_id };
-        let attempt = || self.0.token(&post, route, None);
-        self.0.call(call, attempt).await.and_then(Reply::settled)
+        self.0.call(call, || async { self.0.token(&post, route, None).await?.settled() }).await
     }
 
     /// Returns true if the STS reports that a token is active (RFC 7662).
@@ -371,7 +370,7 @@ impl StsInner {
     }
 
     /// Makes the attempts of one call, unless the breaker is open, and records the result.
-    async fn call<T, F>(&self, call: Call<'_>, attempt: impl FnMut() -> F) -> Result<T, ExchangeError>
+    async fn call<T: Answered, F>(&self, call: Call<'_>, attempt: impl FnMut() -> F) -> Result<T, ExchangeError>
     where
         F: Future<Output = Result<T, ExchangeError>>,
     {
@@ -384,7 +383,7 @@ impl StsInner {
         );
         let began = tokio::time::Instant::now();
         let result = self.guarded(attempt).instrument(span.clone()).await;
-        let outcome = result.as_ref().map_or_else(ExchangeError::outcome, |_| "ok");
+        let outcome = result.as_ref().map_or_else(ExchangeError::outcome, Answered::outcome);
         span.record("outcome", outcome);
         if let Err(ExchangeError::Refused { code }) = &result {
             let Call { request, correlation_id, audience } = call;

@@ -200,7 +200,7 @@ impl Propagator {
     }
 }
 
-/// Returns true if a repetition with the credential `next` has no other authority than the call.
+/// Returns true if the credential `next` has no less authority than that of the call.
 fn is_no_weaker(next: Credential, first: Credential) -> bool {
     next == first || next == Credential::Exchanged
 }

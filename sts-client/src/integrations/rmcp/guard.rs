@@ -17,14 +17,15 @@ use crate::outcome::{Detail, FieldError, Halted, Trace, Validation};
 const MAX_BODY_BYTES: usize = 4 << 20;
 
 /// Refuses a tool call that no authorization detail of its token permits (RFC 9396): the detail names the
-/// tool in its `actions`, and each of its `limits` is a number among the arguments of the call, from 0 to
-/// that limit. An argument that is absent, or no number, is refused where its name is limited. All
-/// messages other than `tools/call` pass.
+/// tool in its `actions`, or is an `mcp_tool` without `actions`, and each of its `limits` is a number among
+/// the arguments of the call, from 0 to that limit. An argument that is absent, or no number, is refused
+/// where its name is limited. A detail with an `identifier` or `datatypes` permits no call here, because the
+/// guard cannot know which arguments name them. All messages other than `tools/call` pass.
 ///
 /// Add it below [`Verifier::layer`](crate::Verifier::layer), which verifies the caller, and above the MCP
 /// service. A refusal has the status 403, with the error `insufficient_authorization_details`
-/// ([`Caller::require_action`]). A body that is not JSON, has a repeated member, or is longer than 4 MiB is
-/// refused with 422.
+/// ([`Caller::require_action`]). A body that is no message of MCP, has a repeated member, or is longer than
+/// 4 MiB is refused with 422.
 ///
 /// ```
 /// # #[cfg(feature = "axum")] fn app(verifier: &sts_client::Verifier, mcp: axum::Router) -> axum::Router {
@@ -173,7 +174,7 @@ impl ToolGuardLayer {
 }
 
 fn unreadable(caller: &Caller) -> Response<Vec<u8>> {
-    let message = format!("it is not JSON, has a repeated member, or is longer than {MAX_BODY_BYTES} bytes");
+    let message = format!("it is no message of MCP, has a repeated member, or is longer than {MAX_BODY_BYTES} bytes");
     let errors = vec![FieldError { field: "body".to_owned(), message }];
     let detail = Detail::new("BODY_UNREADABLE", "the body is refused");
     Halted::ValidationFailed(Validation { detail, errors }).answer(&Trace::from(caller)).to_response()

@@ -83,8 +83,6 @@ async fn an_approval_is_reported_and_the_same_call_passes_once_it_is_granted() {
     assert_eq!(body["interactionUri"], required.interaction_uri.as_str());
 
     decide(&harness, &id, "grant").await;
-    // A refusal is kept for 5 s.
-    harness.advance(5);
     let (outcome, headers) = apply(&propagator, &context).await;
     assert_eq!(outcome.unwrap(), Credential::Exchanged);
     harness.seen.remember(text(&headers, "authorization").unwrap().strip_prefix("Bearer ").unwrap());
