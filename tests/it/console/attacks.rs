@@ -99,21 +99,21 @@ async fn every_page_forbids_scripts_frames_and_stores() {
     assert_sealed("without a session", &Browser::new(&harness).get("/console").await);
 }
 
-/// Texts that would act in a page, an attribute, a URL or a terminal.
-const HOSTILE: [&str; 5] = [
-    "<script>alert(1)</script>",
-    "\"><img src=x onerror=alert(1)>",
-    "javascript:alert(1)",
-    "{{7*7}}${7*7}",
-    "\u{202e}evil\u{2066}",
+/// Texts that would act in a page, an attribute, a URL or a terminal, and what a page shows of each.
+const HOSTILE: [(&str, &str); 5] = [
+    ("<script>alert(1)</script>", "&#60;script&#62;alert(1)"),
+    ("\"><img src=x onerror=alert(1)>", "&#34;&#62;&#60;img"),
+    ("javascript:alert(1)", ">javascript:alert(1)<"),
+    ("{{7*7}}${7*7}", "{{7*7}}${7*7}"),
+    ("\u{202e}evil\u{2066}", "[U+202E]evil[U+2066]"),
 ];
 
 #[tokio::test]
 async fn hostile_texts_are_shown_as_text() {
     let harness = Setup::default().operators().start().await;
     let browser = Browser::signed_in(&harness, "reader").await;
-    for hostile in HOSTILE {
-        // A user's name and a correlation id reach the audit log.
+    for (hostile, shown) in HOSTILE {
+        // The name of a user reaches the audit log.
         let token = harness.user_token_with(&json!({ "sub": hostile }));
         let _ = harness.exchange_by("coordinator", &token, "inventory").send().await;
         let query = url::form_urlencoded::Serializer::new(String::new())
@@ -123,14 +123,12 @@ async fn hostile_texts_are_shown_as_text() {
             [format!("/console/graph?{query}"), format!("/console/chains?{query}"), "/console/chains".to_owned()]
         {
             let page = browser.get(&path).await.text();
-            for obeyed in ["<script", "<img", "href=\"javascript:", "\u{202e}", "\u{2066}", "4949", "$49"] {
+            for obeyed in ["<script", "<img", "href=\"javascript:", "\u{202e}", "\u{2066}"] {
                 assert!(!page.contains(obeyed), "{path}: {obeyed}: {page}");
             }
         }
         let chains = browser.page("/console/chains").await;
-        let shown =
-            ["&#60;script&#62;alert(1)", "&#34;&#62;&#60;img", "javascript:alert(1)", "{{7*7}}${7*7}", "[U+202E]evil"];
-        assert!(shown.iter().any(|shown| chains.contains(shown)), "{hostile}: {chains}");
+        assert!(chains.contains(shown), "{hostile}: {chains}");
         let id = url::form_urlencoded::byte_serialize(hostile.as_bytes()).collect::<String>().replace('+', "%20");
         let page = browser.get(&format!("/console/agents/{id}")).await;
         assert!(page.status == 404 && !page.text().contains("<script"), "{}", page.text());
