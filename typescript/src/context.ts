@@ -70,7 +70,7 @@ export class Context {
     return (await this.send({ method, url, headers, body })).headers;
   }
 
-  /** What to send for a call. */
+  /** The headers and the credential to send for a call. */
   async send(call: Call): Promise<Sent> {
     this.check();
     const { method, url, headers, body } = call;
@@ -80,7 +80,7 @@ export class Context {
     return (await this.#process.ask("/v1/headers", { method, url, headers, ...digest, ...this.#ofCall })) as Sent;
   }
 
-  /** What to send once more for a call that its target refused; undefined if that answer is the outcome. */
+  /** The headers for one repetition of a call that its target refused; undefined if that answer is the outcome. */
   async sendAgain({ method, url, headers, body }: Call, first: Sent, status: number, answer: HeaderPairs): Promise<Sent | undefined> {
     this.check();
     const refusal = { url, headers: first.headers, answer: { status, headers: answer }, ...this.#ofCall };

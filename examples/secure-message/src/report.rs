@@ -173,7 +173,7 @@ fn of_messages(suite: Suite) -> bool {
     }
 }
 
-/// Returns true if a case is one that nobody approved.
+/// Returns true if a case of the approvals must not pass.
 fn is_unapproved(case: &Case) -> bool {
     case.suite == Suite::Approval && case.expected != "allowed"
 }

@@ -132,7 +132,7 @@ class Context:
         return (await self.send_async(Call(method, url, list(headers), body))).headers
 
     def send(self, call: Call) -> Sent:
-        """What to send for a call."""
+        """The headers and the credential to send for a call."""
         return _sent(self.process.ask("/v1/headers", self._question(call)))
 
     async def send_async(self, call: Call) -> Sent:
@@ -140,7 +140,7 @@ class Context:
         return _sent(await self.process.ask_async("/v1/headers", self._question(call)))
 
     def send_again(self, call: Call, first: Sent, status: int, answer: Headers) -> Sent | None:
-        """What to send once more for a call that its target refused; None if that answer is the outcome."""
+        """The headers for one repetition of a call that its target refused; None if that answer is the outcome."""
         refusal = self._refusal(call, first, status, answer)
         try:
             if not self.process.ask("/v1/forget", refusal)["repeat"] or call.body is None:

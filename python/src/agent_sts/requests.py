@@ -10,7 +10,7 @@ from requests.auth import AuthBase
 from ._context import Call, Headers, current
 
 
-# What a header says of one call, and must not say of the call to which it is redirected.
+# Headers of one call, which must not go to the place that it is redirected to.
 _OF_ONE_CALL = frozenset(
     ("authorization", "cookie", "dpop", "idempotency-key", "proxy-authorization", "x-delegation-fallback", "x-tenant-id")
 )
