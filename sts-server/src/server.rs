@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::admin::{Access, AccessError, Administration, By};
-use crate::config::{Config, Database, PasswordError, Synchronous};
+use crate::config::{ClientCertificates, Config, Database, PasswordError, Synchronous};
 use crate::http::{self, AdminApi, Agents, App, Endpoints, Listener, ListenerLimits, Tls, TlsError};
 use crate::keys::{KeyAccess, KeyLifeError, MasterKey, SealError};
 use crate::notices::{Notices, NoticesError};
@@ -245,10 +245,10 @@ impl Server {
         foundation: Foundation,
         [public, admin]: [TcpListener; 2],
     ) -> Result<Self, StartError> {
-        let client_authorities = config.tls.client_authorities();
-        let tls = config.tls.files().map(|files| Tls::read(files, client_authorities)).transpose()?;
+        let of_clients = (config.tls.client_certificates, config.tls.client_ca_file.as_deref());
+        let tls = config.tls.files().map(|files| Tls::read(files, of_clients.0, of_clients.1)).transpose()?;
         let for_operators = config.tls.files().filter(|_| config.tls.admin);
-        let for_operators = for_operators.map(|files| Tls::read(files, None)).transpose()?;
+        let for_operators = for_operators.map(|files| Tls::read(files, ClientCertificates::Off, None)).transpose()?;
         foundation.prepare_schema(config).await?;
         let administration = foundation.administration(config);
         administration.ensure_keys().await?;

@@ -49,7 +49,7 @@ pub(super) async fn run(
 /// Returns the fault of the certificate and its key, if they are configured and cannot be used.
 fn certificate_fault(config: &Config) -> Option<Fault> {
     let files = config.tls.files()?;
-    let error = Tls::read(files, config.tls.client_authorities()).err()?;
+    let error = Tls::read(files, config.tls.client_certificates, config.tls.client_ca_file.as_deref()).err()?;
     let [certificate, _] = files;
     let file = match &error {
         TlsError::ClientAuthorities { path, .. } => path,
