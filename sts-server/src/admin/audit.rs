@@ -1,5 +1,6 @@
 //! Searches of the audit log, its retention, and the acknowledgement of its faults.
 
+use std::fmt;
 use std::str::FromStr;
 
 use aws_lc_rs::hmac;
@@ -90,7 +91,22 @@ impl FromStr for AuditTime {
     }
 }
 
+impl fmt::Display for AuditTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ago(span) => span.fmt(f),
+            Self::At(time) => time.fmt(f),
+        }
+    }
+}
+
 impl AuditTime {
+    /// Returns this time as a timestamp, so that every page of a search has the same limits.
+    #[must_use]
+    pub fn fixed(self, now: Timestamp) -> Self {
+        Self::At(self.before(now))
+    }
+
     fn before(self, now: Timestamp) -> Timestamp {
         match self {
             Self::Ago(span) => now.checked_sub(SignedDuration::from_secs(span.as_seconds())).unwrap_or(now),
@@ -100,6 +116,15 @@ impl AuditTime {
 }
 
 impl AuditOutcome {
+    /// Returns the name of the outcome.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::Refused => "refused",
+        }
+    }
+
     fn kinds(self) -> impl Iterator<Item = EventKind> {
         EventKind::ALL.into_iter().filter(move |kind| kind.is_refusal() == (self == Self::Refused))
     }

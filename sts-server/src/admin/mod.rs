@@ -35,7 +35,7 @@ pub use crate::document::FieldFault;
 pub use access::{Access, AccessError, NewToken, Operator};
 pub use approvals::ApprovalDecision;
 pub use audit::{AuditOutcome, AuditQuery, AuditTime};
-pub use denied::Denied;
+pub use denied::{Denied, REVOKE_ANYWAY};
 pub use entries::{Precondition, Put, PutEntry, SeenEntry};
 pub use entry_body::WITHHELD;
 pub use explain::ExplainRequest;

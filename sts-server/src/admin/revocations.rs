@@ -86,7 +86,7 @@ pub enum NotRevoked {
 }
 
 /// The outcome of a revocation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RevocationDone {
     /// The number of entries added or extended. A transaction counts each outside token that
     /// started it too.
@@ -100,7 +100,7 @@ pub struct RevocationDone {
 }
 
 /// A revocation in force.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StandingRevocation {
     /// A token.
     #[serde(skip_serializing_if = "Option::is_none")]

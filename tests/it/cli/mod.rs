@@ -16,6 +16,7 @@ mod retention;
 mod revoke;
 mod serve;
 mod token;
+mod via;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
