@@ -7,10 +7,12 @@ use aws_lc_rs::hmac;
 use jiff::{SignedDuration, Timestamp};
 use thiserror::Error;
 
-use super::{Administration, By};
+use super::{Administration, By, Records};
 use crate::keys;
 use crate::record::{self, AuditFault, EventKind, RetentionError, cut};
-use crate::storage::{AuditField, AuditFilter, AuditHead, AuditMember, AuditOrder, AuditPage, AuditScan, StorageError};
+use crate::storage::{
+    AuditField, AuditFilter, AuditHead, AuditMember, AuditOrder, AuditPage, AuditScan, StorageError, StoredAuditRow,
+};
 use crate::ttl::Ttl;
 
 /// The number of portions of events that are summarized at once.
@@ -130,7 +132,7 @@ impl AuditOutcome {
     }
 }
 
-impl Administration {
+impl Records {
     /// Returns the storage filter of a query made now, in this order.
     #[must_use]
     pub fn audit_filter(&self, query: &AuditQuery, order: AuditOrder) -> AuditFilter {
@@ -150,6 +152,36 @@ impl Administration {
         }
     }
 
+    /// Returns a page of up to `limit` events, or fewer if they are large or far apart.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub async fn audit(&self, filter: &AuditFilter, limit: u32) -> Result<AuditPage, StorageError> {
+        self.store.audit(filter, limit).await
+    }
+
+    /// Returns rows in the order of their chains, after this place.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub async fn audit_chain(
+        &self,
+        after: Option<(&str, i64)>,
+        limit: u32,
+    ) -> Result<Vec<StoredAuditRow>, StorageError> {
+        self.store.audit_chain(after, limit).await
+    }
+
+    /// Returns the last row of each chain.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub async fn audit_heads(&self) -> Result<Vec<AuditHead>, StorageError> {
+        self.store.audit_heads().await
+    }
+}
+
+impl Administration {
     /// Removes the events that are older than `audit.retain`. Returns the number of removed rows.
     ///
     /// A span of days removes whole days. The clock of this server and that of the database must
@@ -218,14 +250,6 @@ impl Administration {
         });
         self.store.append_audit(&[row]).await?;
         Ok(Some(fault.clone()))
-    }
-
-    /// Returns a page of up to `limit` events, or fewer if they are large or far apart.
-    ///
-    /// # Errors
-    /// [`StorageError`].
-    pub async fn audit(&self, filter: &AuditFilter, limit: u32) -> Result<AuditPage, StorageError> {
-        self.store.audit(filter, limit).await
     }
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sts_jose::Algorithm;
 use utoipa::ToSchema;
 
-use super::{Administration, By};
+use super::{Administration, By, Records};
 use crate::keys::{self, KeyLifeError, KeyPolicy, MasterKey, Rotation};
 use crate::record::EventKind;
 use crate::storage::{AuditRow, KeyChanges, KeyState, StorageError};
@@ -49,7 +49,7 @@ impl RotateRequest {
     }
 }
 
-impl Administration {
+impl Records {
     /// Returns all signing keys, by algorithm and state.
     ///
     /// # Errors
@@ -70,7 +70,9 @@ impl Administration {
         });
         Ok(listed.collect())
     }
+}
 
+impl Administration {
     /// Creates the keys that are missing.
     ///
     /// # Errors

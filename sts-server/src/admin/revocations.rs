@@ -7,7 +7,7 @@ use thiserror::Error;
 use utoipa::ToSchema;
 
 use super::known_names::{self, UnknownName};
-use super::{Administration, By, Wrong};
+use super::{Administration, By, Records, Wrong};
 use crate::exchange::Revocation;
 use crate::record::{Event, EventKind, UNTIL_LIFTED, held_since, hold_at};
 use crate::registry::{Registry, has_placeholder};
@@ -292,7 +292,9 @@ impl Administration {
         let expires_at = token.map_or(UNTIL_LIFTED, |token| token.expires_at);
         Ok(RevocationRow { kind, issuer, value, at, expires_at, version: 0, txn: None })
     }
+}
 
+impl Records {
     /// Returns all revocations in force, including tokens revoked together with others.
     ///
     /// # Errors
@@ -301,7 +303,9 @@ impl Administration {
         let rows = self.store.revocations().await?.all();
         Ok(rows.into_iter().map(StandingRevocation::of).collect())
     }
+}
 
+impl Administration {
     /// Lifts this revocation; returns false if it did not exist. If no revocation names an alias of
     /// an issuer, the alias stands for the issuer.
     ///

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::CliError;
 use super::arguments::{ApprovalsCommand, Options};
-use super::backend::Backend;
+use super::backend::{Backend, ReadBackend};
 use super::output::{Output, printable, to_the_second};
 use crate::approval::{ApprovalAct, SeenApproval};
 use crate::server::Surroundings;
@@ -15,23 +15,24 @@ pub(super) async fn run(
     surroundings: Surroundings,
     out: &mut Output,
 ) -> Result<ExitCode, CliError> {
-    let backend = Backend::of(options, surroundings, out).await?;
     let (id, act) = match command {
         ApprovalsCommand::List { all } => {
-            let approvals = backend.approvals().await?;
+            let approvals = ReadBackend::of(options, surroundings, out).await?.approvals().await?;
             for approval in approvals.iter().filter(|approval| *all || is_open(approval)) {
                 if out.is_json() { out.json(approval)? } else { out.line(&line(approval))? }
             }
             return Ok(ExitCode::SUCCESS);
         }
         ApprovalsCommand::Show { id } => {
-            show(&backend.approval(id).await?, out)?;
+            let approval = ReadBackend::of(options, surroundings, out).await?.approval(id).await?;
+            show(&approval, out)?;
             return Ok(ExitCode::SUCCESS);
         }
         ApprovalsCommand::Grant { id } => (id, ApprovalAct::Grant),
         ApprovalsCommand::Deny { id } => (id, ApprovalAct::Deny),
         ApprovalsCommand::Withdraw { id } => (id, ApprovalAct::Withdraw),
     };
+    let backend = Backend::of(options, surroundings, out).await?;
     show(&backend.decide_approval(id, act).await?, out)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -12,11 +12,11 @@ use sts_jose::{hex, unhex};
 
 use super::arguments::Options;
 use super::audit_arguments::{AuditCommand, AuditFilterArguments, AuditListArguments};
-use super::backend::{Backend, ListedRow, OpenDatabase, RowContent};
+use super::backend::{ListedRow, OpenDatabase, ReadBackend, RowContent, records};
 use super::output::{Output, Style, counted, read};
 use super::serve::until_told;
 use super::{CliError, audit_line, story};
-use crate::admin::{Administration, AuditQuery, AuditTime, By};
+use crate::admin::{Administration, AuditQuery, AuditTime, By, Records};
 use crate::keys;
 use crate::record::{self, AuditFault, AuditReport};
 use crate::server::{Foundation, Surroundings};
@@ -40,10 +40,10 @@ pub(super) async fn run(
     match command {
         AuditCommand::List(arguments) => {
             let now = surroundings.clock.now();
-            list(&Backend::of(options, surroundings, out).await?, arguments, now, out).await
+            list(&ReadBackend::of(options, surroundings, out).await?, arguments, now, out).await
         }
         AuditCommand::Follow { after, filter } => {
-            let backend = Backend::of(options, surroundings, out).await?;
+            let backend = ReadBackend::of(options, surroundings, out).await?;
             tokio::select! {
                 followed = follow(&backend, *after, filter, out) => followed,
                 told = until_told() => told.map(|()| ExitCode::SUCCESS),
@@ -65,14 +65,14 @@ pub(super) async fn run(
             acknowledge(&database.administration, row, why, heads.as_deref(), out).await
         }
         AuditCommand::Export { heads } => {
-            let database = OpenDatabase::of(options, surroundings, out).await?;
-            if *heads { export_heads(&database.foundation, out).await } else { export(&database.foundation, out).await }
+            let records = records(options, surroundings, out).await?;
+            if *heads { export_heads(&records, out).await } else { export(&records, out).await }
         }
     }
 }
 
 async fn list(
-    backend: &Backend,
+    backend: &ReadBackend,
     AuditListArguments { filter, since, until, limit }: &AuditListArguments,
     now: Timestamp,
     out: &mut Output,
@@ -124,7 +124,7 @@ fn query(arguments: &AuditFilterArguments) -> AuditQuery {
 /// Prints the story of one correlation id, from its first `limit` events. The limit exists because
 /// clients choose the id, and may send it with any number of requests.
 async fn tell(
-    backend: &Backend,
+    backend: &ReadBackend,
     correlation_id: &str,
     query: &AuditQuery,
     limit: u32,
@@ -165,7 +165,7 @@ async fn tell(
 /// Prints events in the order of their commits, without end. During an outage of the database it
 /// tries again, and continues after the last event that it printed.
 async fn follow(
-    backend: &Backend,
+    backend: &ReadBackend,
     after: Option<i64>,
     arguments: &AuditFilterArguments,
     out: &mut Output,
@@ -191,7 +191,7 @@ async fn follow(
 }
 
 /// Returns this cursor, or that of the latest event if the log ends before the cursor.
-async fn within(backend: &Backend, cursor: i64) -> Result<i64, CliError> {
+async fn within(backend: &ReadBackend, cursor: i64) -> Result<i64, CliError> {
     let latest = latest(backend).await?;
     if cursor <= latest {
         return Ok(cursor);
@@ -205,7 +205,7 @@ async fn within(backend: &Backend, cursor: i64) -> Result<i64, CliError> {
 }
 
 /// Returns the cursor of the latest event, 0 for an empty log.
-async fn latest(backend: &Backend) -> Result<i64, CliError> {
+async fn latest(backend: &ReadBackend) -> Result<i64, CliError> {
     let newest = backend.audit(&AuditQuery::default(), AuditOrder::NewestFirst, None, 1).await?;
     Ok(newest.rows.first().map_or(0, |row| row.id))
 }
@@ -330,8 +330,8 @@ struct ExportedHead {
     mac: String,
 }
 
-async fn export_heads(foundation: &Foundation, out: &mut Output) -> Result<ExitCode, CliError> {
-    for AuditHead { writer, writer_sequence, mac } in foundation.store.audit_heads().await? {
+async fn export_heads(records: &Records, out: &mut Output) -> Result<ExitCode, CliError> {
+    for AuditHead { writer, writer_sequence, mac } in records.audit_heads().await? {
         out.json(&ExportedHead { writer, writer_sequence, mac: hex(&mac) })?;
     }
     Ok(ExitCode::SUCCESS)
@@ -352,11 +352,11 @@ fn read_heads(path: &Path) -> Result<Vec<AuditHead>, CliError> {
     text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(head).collect()
 }
 
-async fn export(foundation: &Foundation, out: &mut Output) -> Result<ExitCode, CliError> {
+async fn export(records: &Records, out: &mut Output) -> Result<ExitCode, CliError> {
     let mut after: Option<(String, i64)> = None;
     loop {
         let place = after.as_ref().map(|(writer, sequence)| (writer.as_str(), *sequence));
-        let rows = foundation.store.audit_chain(place, PAGE).await?;
+        let rows = records.audit_chain(place, PAGE).await?;
         let Some(last) = rows.last() else { return Ok(ExitCode::SUCCESS) };
         let next = Some((last.row.writer.clone(), last.row.writer_sequence));
         for StoredAuditRow { row, .. } in &rows {

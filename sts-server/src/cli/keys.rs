@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::CliError;
 use super::arguments::{KeysCommand, Options};
-use super::backend::{Backend, OpenDatabase};
+use super::backend::{Backend, OpenDatabase, ReadBackend};
 use super::output::{Output, counted, to_the_second};
 use crate::admin::{By, ListedKey, RotateRequest};
 use crate::keys::MasterKey;
@@ -19,26 +19,28 @@ pub(super) async fn run(
     surroundings: Surroundings,
     out: &mut Output,
 ) -> Result<ExitCode, CliError> {
-    if let KeysCommand::Reseal { new_master_key_file } = command {
-        let new = MasterKey::read(new_master_key_file)?;
-        let database = OpenDatabase::of(options, surroundings, out).await?;
-        let count = database.administration.reseal_keys(&new, &By::this_user()).await?;
-        return report_reseal(count, new_master_key_file, out);
-    }
-    let backend = Backend::of(options, surroundings, out).await?;
-    match command {
-        KeysCommand::List | KeysCommand::Reseal { .. } => {}
+    let backend = match command {
+        KeysCommand::List => ReadBackend::of(options, surroundings, out).await?,
         KeysCommand::Rotate { algorithm, now } => {
-            let request = RotateRequest { algorithm: *algorithm, now: *now };
-            backend.rotate_keys(request).await?;
+            let backend = Backend::of(options, surroundings, out).await?;
+            backend.rotate_keys(RotateRequest { algorithm: *algorithm, now: *now }).await?;
+            backend.reading()
         }
         KeysCommand::Revoke { kid } => {
+            let backend = Backend::of(options, surroundings, out).await?;
             backend.revoke_key(kid).await?;
             if !out.is_json() {
                 out.line("revoked: the tokens of this key are refused as soon as verifiers read the keys again")?;
             }
+            backend.reading()
         }
-    }
+        KeysCommand::Reseal { new_master_key_file } => {
+            let new = MasterKey::read(new_master_key_file)?;
+            let database = OpenDatabase::of(options, surroundings, out).await?;
+            let count = database.administration.reseal_keys(&new, &By::this_user()).await?;
+            return report_reseal(count, new_master_key_file, out);
+        }
+    };
     for key in backend.keys().await? {
         if out.is_json() {
             out.json(&key)?;

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::CliError;
 use super::arguments::{Options, RevokeArguments};
-use super::backend::Backend;
+use super::backend::{Backend, ReadBackend};
 use super::output::{Output, counted, to_the_second};
 use crate::admin::{Named, RevocationDone, StandingRevocation};
 use crate::server::Surroundings;
@@ -17,10 +17,10 @@ pub(super) async fn run(
     surroundings: Surroundings,
     out: &mut Output,
 ) -> Result<ExitCode, CliError> {
-    let backend = Backend::of(options, surroundings, out).await?;
     if arguments.what.list {
-        return list(&backend, out).await;
+        return list(&ReadBackend::of(options, surroundings, out).await?, out).await;
     }
+    let backend = Backend::of(options, surroundings, out).await?;
     let named = named(arguments);
     if arguments.lift {
         let lifted = backend.lift(&named).await?;
@@ -32,7 +32,7 @@ pub(super) async fn run(
     Ok(ExitCode::SUCCESS)
 }
 
-async fn list(backend: &Backend, out: &mut Output) -> Result<ExitCode, CliError> {
+async fn list(backend: &ReadBackend, out: &mut Output) -> Result<ExitCode, CliError> {
     let mut standing = backend.revocations().await?;
     standing.sort_by(|left, right| left.at.cmp(&right.at).then_with(|| left.name().cmp(&right.name())));
     for revocation in &standing {

@@ -12,6 +12,7 @@ mod explain;
 mod health;
 mod keys;
 mod messages;
+mod reading;
 mod retention;
 mod revoke;
 mod serve;

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use super::super::CliError;
-use super::{AdminClient, Backend, ViaError};
+use super::{AdminClient, ReadBackend, ViaError};
 use crate::admin::{AuditQuery, AuditTime};
 use crate::record::{Event, cut, event_of};
 use crate::storage::{AuditFilter, AuditOrder, AuditPage, StoredAuditRow, UncheckedAuditRow};
@@ -63,7 +63,7 @@ struct ApiMalformedRow {
     body: String,
 }
 
-impl Backend {
+impl ReadBackend {
     /// Returns a page of at most `limit` rows after the cursor `after`, in this order.
     pub(in crate::cli) async fn audit(
         &self,
@@ -74,10 +74,9 @@ impl Backend {
     ) -> Result<AuditRows, CliError> {
         let limit = limit.min(PAGE);
         match self {
-            Self::Database(database) => {
-                let administration = &database.administration;
-                let filter = AuditFilter { after_id: after, ..administration.audit_filter(query, order) };
-                Ok(stored(administration.audit(&filter, limit).await?))
+            Self::Database(records) => {
+                let filter = AuditFilter { after_id: after, ..records.audit_filter(query, order) };
+                Ok(stored(records.audit(&filter, limit).await?))
             }
             Self::Server(server) => Ok(asked(server, query, order, after, limit).await?),
         }

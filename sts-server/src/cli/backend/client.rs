@@ -14,6 +14,7 @@ use sts_jose::{FetchError, HttpClientError, Sender, check_url, read_text_file};
 use thiserror::Error;
 use url::Url;
 
+use super::super::arguments::Options;
 use crate::admin::REVOKE_ANYWAY;
 use crate::config::exposed_file;
 use crate::document::FieldFault;
@@ -28,6 +29,7 @@ const MAX_TOKEN_BYTES: usize = 16 * 1024;
 const BASE: [&str; 2] = ["admin", "v1"];
 
 /// A client of the admin API of one server, with the token of one operator.
+#[derive(Clone)]
 pub(in crate::cli) struct AdminClient {
     server: Url,
     authorization: HeaderValue,
@@ -130,8 +132,14 @@ struct ListPage {
 }
 
 impl AdminClient {
+    /// Returns the client of `--via`, if it is given.
+    pub(super) fn of(options: &Options) -> Result<Option<Self>, ViaError> {
+        let open = |server: &String| Self::open(server, options.via_token_file.as_deref());
+        options.via.as_ref().map(open).transpose()
+    }
+
     /// Reads the token. Asks nothing yet.
-    pub(super) fn open(server: &str, token_file: Option<&Path>) -> Result<Self, ViaError> {
+    fn open(server: &str, token_file: Option<&Path>) -> Result<Self, ViaError> {
         let server = server_url(server)?;
         let token = token(token_file.ok_or(ViaError::NoToken)?)?;
         let bearer = HeaderValue::from_str(&format!("Bearer {}", token.expose_secret()));

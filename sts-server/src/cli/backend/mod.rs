@@ -19,18 +19,26 @@ use super::CliError;
 use super::arguments::Options;
 use super::output::{Output, configuration};
 use crate::admin::{
-    Administration, By, ExplainRequest, ListedKey, Named, RevocationDone, RotateRequest, StandingRevocation,
+    Administration, By, ExplainRequest, ListedKey, Named, Records, RevocationDone, RotateRequest, StandingRevocation,
 };
 use crate::approval::{ApprovalAct, SeenApproval};
 use crate::config::Config;
 use crate::exchange::Explanation;
-use crate::server::{Foundation, Surroundings};
+use crate::server::{Foundation, Surroundings, open_records};
 use crate::service::Sts;
 
-/// The system that a command reads and changes.
+/// The system that a command changes.
 pub(super) enum Backend {
     /// The database of a configuration, opened with its master key.
     Database(Box<OpenDatabase>),
+    /// A running server, asked through its admin API.
+    Server(AdminClient),
+}
+
+/// The system that a command only reads.
+pub(super) enum ReadBackend {
+    /// The database of a configuration, opened without its master key.
+    Database(Box<Records>),
     /// A running server, asked through its admin API.
     Server(AdminClient),
 }
@@ -55,8 +63,8 @@ impl OpenDatabase {
 impl Backend {
     /// Returns the server of `--via`, or opens the database of the configuration.
     pub(super) async fn of(options: &Options, surroundings: Surroundings, out: &mut Output) -> Result<Self, CliError> {
-        match &options.via {
-            Some(server) => Ok(Self::Server(AdminClient::open(server, options.via_token_file.as_deref())?)),
+        match AdminClient::of(options)? {
+            Some(server) => Ok(Self::Server(server)),
             None => Ok(Self::Database(Box::new(OpenDatabase::of(options, surroundings, out).await?))),
         }
     }
@@ -107,24 +115,11 @@ impl Backend {
         }
     }
 
-    pub(super) async fn revocations(&self) -> Result<Vec<StandingRevocation>, CliError> {
+    /// Returns the same system, to be read.
+    pub(super) fn reading(&self) -> ReadBackend {
         match self {
-            Self::Database(database) => Ok(database.administration.revocations().await?),
-            Self::Server(server) => Ok(server.list(&["revocations"], "revocations").await?),
-        }
-    }
-
-    pub(super) async fn approvals(&self) -> Result<Vec<SeenApproval>, CliError> {
-        match self {
-            Self::Database(database) => Ok(database.administration.approvals().await?),
-            Self::Server(server) => Ok(server.list(&["approvals"], "approvals").await?),
-        }
-    }
-
-    pub(super) async fn approval(&self, id: &str) -> Result<SeenApproval, CliError> {
-        match self {
-            Self::Database(database) => Ok(database.administration.approval(id).await?),
-            Self::Server(server) => Ok(server.get(&["approvals", id], &[]).await?),
+            Self::Database(database) => ReadBackend::Database(Box::new((*database.administration).clone())),
+            Self::Server(server) => ReadBackend::Server(server.clone()),
         }
     }
 
@@ -132,13 +127,6 @@ impl Backend {
         match self {
             Self::Database(database) => Ok(database.administration.decide_approval(id, act, &By::this_user()).await?),
             Self::Server(server) => Ok(server.post(&["approvals", id], &json!({ "decision": act })).await?),
-        }
-    }
-
-    pub(super) async fn keys(&self) -> Result<Vec<ListedKey>, CliError> {
-        match self {
-            Self::Database(database) => Ok(database.administration.keys().await?),
-            Self::Server(server) => Ok(server.list(&["keys"], "keys").await?),
         }
     }
 
@@ -158,4 +146,52 @@ impl Backend {
             Self::Server(server) => Ok(server.delete(&["keys", kid], &[]).await?),
         }
     }
+}
+
+impl ReadBackend {
+    /// Returns the server of `--via`, or opens the database of the configuration.
+    pub(super) async fn of(options: &Options, surroundings: Surroundings, out: &mut Output) -> Result<Self, CliError> {
+        match AdminClient::of(options)? {
+            Some(server) => Ok(Self::Server(server)),
+            None => Ok(Self::Database(Box::new(records(options, surroundings, out).await?))),
+        }
+    }
+
+    pub(super) async fn revocations(&self) -> Result<Vec<StandingRevocation>, CliError> {
+        match self {
+            Self::Database(records) => Ok(records.revocations().await?),
+            Self::Server(server) => Ok(server.list(&["revocations"], "revocations").await?),
+        }
+    }
+
+    pub(super) async fn approvals(&self) -> Result<Vec<SeenApproval>, CliError> {
+        match self {
+            Self::Database(records) => Ok(records.approvals().await?),
+            Self::Server(server) => Ok(server.list(&["approvals"], "approvals").await?),
+        }
+    }
+
+    pub(super) async fn approval(&self, id: &str) -> Result<SeenApproval, CliError> {
+        match self {
+            Self::Database(records) => Ok(records.approval(id).await?),
+            Self::Server(server) => Ok(server.get(&["approvals", id], &[]).await?),
+        }
+    }
+
+    pub(super) async fn keys(&self) -> Result<Vec<ListedKey>, CliError> {
+        match self {
+            Self::Database(records) => Ok(records.keys().await?),
+            Self::Server(server) => Ok(server.list(&["keys"], "keys").await?),
+        }
+    }
+}
+
+/// Opens the database of the configuration for a command that only reads.
+pub(super) async fn records(
+    options: &Options,
+    surroundings: Surroundings,
+    out: &mut Output,
+) -> Result<Records, CliError> {
+    let config = configuration(options, out)?;
+    Ok(open_records(&config, surroundings).await?)
 }
