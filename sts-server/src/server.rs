@@ -276,7 +276,7 @@ impl Server {
         let traces = Traces::start(endpoint, &foundation.surroundings.entropy, sts.metrics())?;
         sts.snapshot().trusted.refresh().await;
         let (shutdown, ended) = watch::channel(false);
-        let app = App::new(Arc::clone(&sts), config).tracing(traces.clone());
+        let app = App::new(Arc::clone(&sts), config).tracing(traces.clone()).certified(tls.clone());
         let access = Arc::new(Access::new(&config.admin, &foundation.surroundings.key_access(config))?);
         access.refresh().await;
         let mut server = Self {
