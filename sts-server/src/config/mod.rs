@@ -40,7 +40,7 @@ pub use load::{Loaded, Overrides, load};
 pub use option::ConfigOption;
 pub use options::OPTIONS;
 pub use password::PasswordError;
-pub use private_files::{exposed_files, is_of_another_user};
+pub use private_files::{exposed_file, exposed_files, is_of_another_user};
 pub use reference::reference;
 
 /// The prefix of the server's environment variables. A double underscore separates table and key.

@@ -18,6 +18,7 @@ use tokio_rustls::rustls::{self, ServerConfig};
 use tokio_rustls::server::TlsStream;
 use zeroize::Zeroizing;
 
+use super::certificate_validity::CertificateValidity;
 use super::client_verifier::{ClientVerifier, TrustDomains};
 use crate::client_auth::ClientCertificate;
 use crate::config::ClientCertificates;
@@ -87,6 +88,7 @@ pub struct Tls {
 #[derive(Debug)]
 struct Current {
     config: Arc<ServerConfig>,
+    validity: Option<CertificateValidity>,
     verifier: Option<Arc<ClientVerifier>>,
 }
 
@@ -128,6 +130,12 @@ impl Tls {
         let read: Vec<Read> = files.all().map(BoundedFile::read_now).collect();
         let read_at = versions(&read);
         Ok(Self { current: Arc::new(ArcSwap::new(files.config(read)?)), files, read_at })
+    }
+
+    /// Returns the validity of the certificate in use.
+    #[must_use]
+    pub fn validity(&self) -> Option<CertificateValidity> {
+        self.current.load().validity
     }
 
     /// Takes the trust domains of X.509-SVIDs from the registry of this service.
@@ -225,6 +233,7 @@ impl Files {
         if chain.is_empty() {
             return Err(TlsError::NoCertificate(certificate_path));
         }
+        let validity = CertificateValidity::of(&chain);
         let key = key.map_err(pem::Error::Io).and_then(|pem| PrivateKeyDer::from_pem_slice(&pem));
         let key = key.map_err(|source| TlsError::Key { path: key_path.clone(), source })?;
         let mut config = configure(chain, key, verifier.clone()).map_err(|source| TlsError::Pair {
@@ -233,7 +242,7 @@ impl Files {
             source,
         })?;
         config.alpn_protocols = vec![HTTP_1_1.to_vec()];
-        Ok(Arc::new(Current { config: Arc::new(config), verifier }))
+        Ok(Arc::new(Current { config: Arc::new(config), validity, verifier }))
     }
 }
 
