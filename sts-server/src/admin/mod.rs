@@ -43,6 +43,7 @@ pub use explain::ExplainRequest;
 pub use keys::{ListedKey, RotateRequest};
 pub use known_names::UnknownName;
 pub use reach::Reached;
+pub use registry::ExportedEntry;
 pub use revocations::{Named, Names, NotRevoked, Reach, RevocationDone, RevokeRequest, StandingRevocation};
 pub use session::Session;
 pub use sign_in::{CALLBACK, PendingSignIn, Returned, SignIn, SignInError};

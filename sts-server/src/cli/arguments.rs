@@ -159,10 +159,13 @@ impl Command {
             Self::Health => Some("`health` asks the server of a configuration: ask /readyz of another one"),
             Self::Migrate => Some("`migrate` needs the database: a server migrates it when it starts"),
             Self::Apply(_) => Some("`apply` needs the database and its master key"),
-            Self::Registry(_) => Some("`registry` needs the database and its master key"),
+            Self::Registry(RegistryCommand::Accept { .. }) => {
+                Some("`registry accept` needs the master key: its holder trusts the rows, and no operator of the API")
+            }
             Self::Keys(KeysCommand::Reseal { .. }) => Some("`keys reseal` needs both master keys"),
             Self::Audit(command) => command.needs_this_machine(),
             Self::Explain(_)
+            | Self::Registry(RegistryCommand::Export)
             | Self::Approvals(_)
             | Self::Keys(KeysCommand::List | KeysCommand::Rotate { .. } | KeysCommand::Revoke { .. })
             | Self::Revoke(_)

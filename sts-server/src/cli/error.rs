@@ -118,11 +118,8 @@ pub enum CliError {
 impl CliError {
     /// Returns true if the database or the server does not answer, and may answer later.
     pub(super) fn is_outage(&self) -> bool {
-        match self {
-            Self::Storage(error) => error.is_outage(),
-            Self::Via(error) => error.is_outage(),
-            _ => false,
-        }
+        matches!(self, Self::Storage(error) if error.is_outage())
+            || matches!(self, Self::Via(error) if error.is_outage())
     }
 }
 

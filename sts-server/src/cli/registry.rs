@@ -6,9 +6,9 @@ use serde_json::json;
 
 use super::CliError;
 use super::arguments::{Options, RegistryCommand};
-use super::backend::{OpenDatabase, records};
+use super::backend::{OpenDatabase, ReadBackend};
 use super::output::{Output, Style};
-use crate::admin::{Administration, By, Records};
+use crate::admin::{Administration, By};
 use crate::server::Surroundings;
 
 pub(super) async fn run(
@@ -18,7 +18,7 @@ pub(super) async fn run(
     out: &mut Output,
 ) -> Result<ExitCode, CliError> {
     match command {
-        RegistryCommand::Export => export(&records(options, surroundings, out).await?, out).await,
+        RegistryCommand::Export => export(&ReadBackend::of(options, surroundings, out).await?, out).await,
         RegistryCommand::Accept { dry_run } => {
             let database = OpenDatabase::of(options, surroundings, out).await?;
             accept(&database.administration, *dry_run, out).await
@@ -26,8 +26,8 @@ pub(super) async fn run(
     }
 }
 
-async fn export(records: &Records, out: &mut Output) -> Result<ExitCode, CliError> {
-    let exported = records.export().await?;
+async fn export(backend: &ReadBackend, out: &mut Output) -> Result<ExitCode, CliError> {
+    let exported = backend.export().await?;
     if out.is_json() {
         out.json(&exported)?;
     } else {

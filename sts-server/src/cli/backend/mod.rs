@@ -8,7 +8,7 @@ mod audit;
 mod client;
 
 use serde::de::IgnoredAny;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 pub(super) use audit::{ListedRow, RowContent};
 pub use client::ViaError;
@@ -149,6 +149,18 @@ impl Backend {
 }
 
 impl ReadBackend {
+    /// Returns the registry in the form of a registry file.
+    pub(super) async fn export(&self) -> Result<Map<String, Value>, CliError> {
+        match self {
+            Self::Database(records) => Ok(records.export().await?),
+            Self::Server(server) => {
+                let mut exported = server.whole(&["registry"]).await?;
+                exported.retain(|_, value| value.as_array().is_none_or(|entries| !entries.is_empty()));
+                Ok(exported)
+            }
+        }
+    }
+
     /// Returns the server of `--via`, or opens the database of the configuration.
     pub(super) async fn of(options: &Options, surroundings: Surroundings, out: &mut Output) -> Result<Self, CliError> {
         match AdminClient::of(options)? {

@@ -9,6 +9,7 @@
 mod answer;
 mod approvals;
 mod audit;
+mod audit_chains;
 mod call;
 pub(super) mod console;
 mod entries;
@@ -17,6 +18,7 @@ mod keys;
 mod openapi;
 mod pages;
 mod refused;
+mod registry;
 mod revocations;
 mod turns;
 
@@ -70,6 +72,9 @@ fn routes() -> OpenApiRouter<AdminApi> {
         .routes(routes!(approvals::list))
         .routes(routes!(approvals::show, approvals::decide))
         .routes(routes!(audit::list))
+        .routes(routes!(audit_chains::heads))
+        .routes(routes!(audit_chains::rows))
+        .routes(routes!(registry::export))
         .routes(routes!(explain::explain))
 }
 
