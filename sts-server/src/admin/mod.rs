@@ -23,6 +23,7 @@ mod registry;
 mod revocations;
 mod session;
 mod sign_in;
+mod uses;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -45,6 +46,7 @@ pub use reach::Reached;
 pub use revocations::{Named, Names, NotRevoked, Reach, RevocationDone, RevokeRequest, StandingRevocation};
 pub use session::Session;
 pub use sign_in::{CALLBACK, PendingSignIn, Returned, SignIn, SignInError};
+pub use uses::{Unused, UnusedEntry, Uses};
 
 use crate::config::Config;
 use crate::environment;

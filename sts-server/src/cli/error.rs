@@ -97,9 +97,9 @@ pub enum CliError {
     /// The name to revoke is unknown.
     #[error("{}", with_advice(.0))]
     Unknown(UnknownName),
-    /// The approval cannot be shown or decided.
+    /// The operation is denied, or cannot be performed now.
     #[error("{}", .0.detail())]
-    Approval(Denied),
+    Denied(Denied),
     /// A listener, or the task that follows the database, exited unexpectedly.
     #[error("a background task of the server failed; its log line says which")]
     PartEnded,
@@ -132,7 +132,7 @@ impl From<Denied> for CliError {
     fn from(denied: Denied) -> Self {
         match denied {
             Denied::Storage(error) => Self::Storage(error),
-            denied => Self::Approval(denied),
+            denied => Self::Denied(denied),
         }
     }
 }

@@ -23,15 +23,28 @@ pub(super) async fn run(
         return list(&administration, out).await;
     }
     let named = named(arguments);
-    let request = named.request(&config.issuer)?;
+    if arguments.what.owner.is_none() {
+        // A wrong argument is reported even if the database cannot be opened.
+        named.request(&config.issuer)?;
+    }
     let administration = Foundation::lay(&config, surroundings).await?.administration(&config);
+    let each = administration.each_of(named).await?;
+    let requests = each.iter().map(|named| named.request(&config.issuer)).collect::<Result<Vec<_>, _>>()?;
+    if let Some(owner) = arguments.what.owner.as_ref().filter(|_| !out.is_json()) {
+        let agents: Vec<&str> = each.iter().filter_map(|named| named.agent.as_deref()).collect();
+        out.line(&format!("{} of {owner}: {}", counted(agents.len(), "agent"), agents.join(" ")))?;
+    }
     if arguments.lift {
-        let lifted = administration.lift(&request.revocation, &By::this_user()).await?;
+        let mut lifted = false;
+        for request in &requests {
+            lifted |= administration.lift(&request.revocation, &By::this_user()).await?;
+        }
         report(out, &json!({ "lifted": lifted }), if lifted { "lifted" } else { "nothing to lift" })?;
         return Ok(if lifted { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
-    let done = administration.revoke(&request, &By::this_user()).await?;
-    report(out, &json!(done), &in_words(&done, request.revocation.kind))?;
+    let done = administration.revoke_each(&requests, &By::this_user()).await?;
+    let kind = requests.first().map_or(RevocationKind::Agent, |request| request.revocation.kind);
+    report(out, &json!(done), &in_words(&done, kind))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -85,6 +98,7 @@ fn named(arguments: &RevokeArguments) -> Named {
         sub: what.sub.clone(),
         agent: what.agent.clone(),
         tenant: what.tenant.clone(),
+        owner: what.owner.clone(),
         issuer: arguments.issuer.clone(),
         hold: arguments.hold,
         unknown: arguments.unknown,

@@ -16,6 +16,7 @@ mod retention;
 mod revoke;
 mod serve;
 mod token;
+mod unused;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

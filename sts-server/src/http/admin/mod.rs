@@ -18,6 +18,7 @@ mod openapi;
 mod refused;
 mod revocations;
 mod turns;
+mod unused;
 
 use std::sync::Arc;
 
@@ -62,6 +63,7 @@ pub(super) fn router(api: AdminApi) -> Router {
 
 fn routes() -> OpenApiRouter<AdminApi> {
     entries::routes(OpenApiRouter::default().routes(routes!(openapi::openapi)))
+        .routes(routes!(unused::list))
         .routes(routes!(keys::list))
         .routes(routes!(keys::rotate))
         .routes(routes!(keys::revoke))

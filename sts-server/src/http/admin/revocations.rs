@@ -36,7 +36,8 @@ pub(super) async fn list(State(api): State<AdminApi>, request: Request) -> Respo
     call::answer(api, request, Role::Reader, act).await
 }
 
-/// Revokes a token, a transaction, or the tokens of a user, an agent or a tenant.
+/// Revokes a token, a transaction, or the tokens of a user, an agent, a tenant or the agents of an
+/// owner.
 ///
 /// The revocation applies here before the response, and on every server within a second. With
 /// `hold`, tokens of the user, agent or tenant that are issued later are refused too.
@@ -56,8 +57,10 @@ pub(super) async fn revoke(State(api): State<AdminApi>, request: Request) -> Res
             let pointer = if wrong.parameter.is_empty() { String::new() } else { format!("/{}", wrong.parameter) };
             Denied::Faults(vec![FieldFault::at(pointer, wrong.message)])
         };
-        let request = named.request(api.administration.issuer()).map_err(in_body)?;
-        let done = api.administration.revoke(&request, &asked.by).await?;
+        let each = api.administration.each_of(named).await?;
+        let requests = each.iter().map(|named| named.request(api.administration.issuer()));
+        let requests = requests.collect::<Result<Vec<_>, _>>().map_err(in_body)?;
+        let done = api.administration.revoke_each(&requests, &asked.by).await?;
         api.app.sts.refresh().await?;
         Ok::<_, Refused>(answer::json(&done))
     };
