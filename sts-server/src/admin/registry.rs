@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Administration, By};
+use super::{Administration, By, Records};
 use crate::keys::KeyLifeError;
 use crate::record::EventKind;
 use crate::registry::{self, ApplyError, Plan, RegistryFile};
@@ -25,7 +25,9 @@ impl Administration {
     pub async fn apply(&self, file: &RegistryFile, by: &By) -> Result<Plan, ApplyError> {
         registry::apply(&*self.store, file, Some(&*self.config), &|plan| self.audit_plan(plan, by)).await
     }
+}
 
+impl Records {
     /// Returns the changes that applying a registry file would make. Changes nothing.
     ///
     /// # Errors
@@ -55,7 +57,9 @@ impl Administration {
         }
         Ok(exported)
     }
+}
 
+impl Administration {
     /// Returns the rows of registry, keys and revocations that were written, altered or removed
     /// outside the server.
     ///

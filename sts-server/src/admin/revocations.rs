@@ -7,7 +7,7 @@ use thiserror::Error;
 use utoipa::ToSchema;
 
 use super::known_names::{self, UnknownName};
-use super::{Administration, By, Wrong};
+use super::{Administration, By, Records, Wrong};
 use crate::exchange::Revocation;
 use crate::record::{Event, EventKind, UNTIL_LIFTED, held_since, hold_at};
 use crate::registry::{Registry, has_placeholder};
@@ -86,7 +86,7 @@ pub enum NotRevoked {
 }
 
 /// The outcome of a revocation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RevocationDone {
     /// The number of entries added or extended. A transaction counts each outside token that
     /// started it too.
@@ -100,7 +100,7 @@ pub struct RevocationDone {
 }
 
 /// A revocation in force.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StandingRevocation {
     /// A token.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -292,7 +292,9 @@ impl Administration {
         let expires_at = token.map_or(UNTIL_LIFTED, |token| token.expires_at);
         Ok(RevocationRow { kind, issuer, value, at, expires_at, version: 0, txn: None })
     }
+}
 
+impl Records {
     /// Returns all revocations in force, including tokens revoked together with others.
     ///
     /// # Errors
@@ -301,7 +303,9 @@ impl Administration {
         let rows = self.store.revocations().await?.all();
         Ok(rows.into_iter().map(StandingRevocation::of).collect())
     }
+}
 
+impl Administration {
     /// Lifts this revocation; returns false if it did not exist. If no revocation names an alias of
     /// an issuer, the alias stands for the issuer.
     ///

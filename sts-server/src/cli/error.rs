@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::backend::ViaError;
 use crate::admin::{Denied, NotRevoked, UnknownName, Wrong};
 use crate::fault::Fault;
 use crate::keys::{KeyLifeError, SealError};
@@ -100,12 +101,29 @@ pub enum CliError {
     /// The approval cannot be shown or decided.
     #[error("{}", .0.detail())]
     Approval(Denied),
+    /// The server of `--via` did not do it.
+    #[error(transparent)]
+    Via(#[from] ViaError),
+    /// The command cannot be done by a server.
+    #[error("--via (STS_VIA): {0}")]
+    NotVia(&'static str),
     /// A listener, or the task that follows the database, exited unexpectedly.
     #[error("a background task of the server failed; its log line says which")]
     PartEnded,
     /// The demonstration failed.
     #[error("the demonstration failed: {0}")]
     Demonstration(String),
+}
+
+impl CliError {
+    /// Returns true if the database or the server does not answer, and may answer later.
+    pub(super) fn is_outage(&self) -> bool {
+        match self {
+            Self::Storage(error) => error.is_outage(),
+            Self::Via(error) => error.is_outage(),
+            _ => false,
+        }
+    }
 }
 
 /// Returns the message for an invalid parameter, with the name of its flag.

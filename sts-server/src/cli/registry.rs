@@ -6,9 +6,10 @@ use serde_json::json;
 
 use super::CliError;
 use super::arguments::{Options, RegistryCommand};
-use super::output::{Output, Style, configuration};
-use crate::admin::{Administration, By};
-use crate::server::{Foundation, Surroundings};
+use super::backend::{OpenDatabase, records};
+use super::output::{Output, Style};
+use crate::admin::{Administration, By, Records};
+use crate::server::Surroundings;
 
 pub(super) async fn run(
     options: &Options,
@@ -16,17 +17,17 @@ pub(super) async fn run(
     surroundings: Surroundings,
     out: &mut Output,
 ) -> Result<ExitCode, CliError> {
-    let config = configuration(options, out)?;
-    let foundation = Foundation::lay(&config, surroundings).await?;
-    let administration = foundation.administration(&config);
     match command {
-        RegistryCommand::Export => export(&administration, out).await,
-        RegistryCommand::Accept { dry_run } => accept(&administration, *dry_run, out).await,
+        RegistryCommand::Export => export(&records(options, surroundings, out).await?, out).await,
+        RegistryCommand::Accept { dry_run } => {
+            let database = OpenDatabase::of(options, surroundings, out).await?;
+            accept(&database.administration, *dry_run, out).await
+        }
     }
 }
 
-async fn export(administration: &Administration, out: &mut Output) -> Result<ExitCode, CliError> {
-    let exported = administration.export().await?;
+async fn export(records: &Records, out: &mut Output) -> Result<ExitCode, CliError> {
+    let exported = records.export().await?;
     if out.is_json() {
         out.json(&exported)?;
     } else {

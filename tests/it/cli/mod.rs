@@ -12,10 +12,12 @@ mod explain;
 mod health;
 mod keys;
 mod messages;
+mod reading;
 mod retention;
 mod revoke;
 mod serve;
 mod token;
+mod via;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -2,6 +2,7 @@
 
 mod callers;
 mod calls;
+mod details;
 mod packages;
 mod process;
 

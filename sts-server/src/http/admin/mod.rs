@@ -15,6 +15,7 @@ mod entries;
 mod explain;
 mod keys;
 mod openapi;
+mod pages;
 mod refused;
 mod revocations;
 mod turns;

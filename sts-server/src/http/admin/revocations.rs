@@ -7,17 +7,21 @@ use utoipa::ToSchema;
 
 use super::call::{self, Asked};
 use super::openapi::{ReadProblems, WriteProblems};
+use super::pages::{Page, PageRequest};
 use super::refused::Refused;
 use super::{AdminApi, answer};
 use crate::admin::{Denied, Named, RevocationDone, StandingRevocation, Wrong};
 use crate::config::Role;
 use crate::document::FieldFault;
 
-/// The revocations in force.
+/// A page of the revocations in force.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct RevocationList {
-    /// The revocations, in no particular order.
+    /// The revocations, ordered by the name of their object.
     revocations: Vec<StandingRevocation>,
+    /// The `after` of the next page. Absent if there is no next page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
 }
 
 /// Lists the revocations in force.
@@ -26,14 +30,26 @@ pub(super) struct RevocationList {
     path = "/revocations",
     operation_id = "list_revocations",
     tag = "revocations",
-    responses((status = 200, description = "The revocations in force.", body = RevocationList), ReadProblems)
+    params(
+        ("limit" = Option<u32>, Query, description = "The maximum number of elements, 1 to 1000.", minimum = 1, maximum = 1000),
+        ("after" = Option<String>, Query, description = "`next` of the answer before. Without it, the list begins.")
+    ),
+    responses((status = 200, description = "A page of the revocations in force.", body = RevocationList), ReadProblems)
 )]
 pub(super) async fn list(State(api): State<AdminApi>, request: Request) -> Response {
     let act = async move |api: AdminApi, asked: Asked| {
-        asked.query(&[])?;
-        Ok::<_, Refused>(answer::json(&RevocationList { revocations: api.administration.revocations().await? }))
+        let request = PageRequest::of(&asked)?;
+        let Page { elements, next } = request.page(api.administration.revocations().await?, key);
+        Ok::<_, Refused>(answer::json(&RevocationList { revocations: elements, next }))
     };
     call::answer(api, request, Role::Reader, act).await
+}
+
+/// Returns the place of a revocation in the list. A token may be revoked alone and with others.
+fn key(revocation: &StandingRevocation) -> String {
+    let (kind, name) = revocation.name();
+    let issuer = revocation.issuer.as_deref().unwrap_or_default();
+    format!("{kind}\n{name}\n{issuer}\n{}\n{:?}", revocation.at, revocation.expires_at)
 }
 
 /// Revokes a token, a transaction, or the tokens of a user, an agent or a tenant.

@@ -11,6 +11,7 @@ mod hostile_memory;
 mod listeners;
 mod network;
 mod one_time;
+mod patroni;
 mod readers;
 mod registry;
 mod rotation;
@@ -239,10 +240,22 @@ pub const SCENARIOS: &[Scenario] = &[
         run: |run| Box::pin(failover::synchronous(run)),
     },
     Scenario {
+        name: "failover-asynchronous",
+        about: "the same with an asynchronous standby that is behind: what it did not receive is lost, and nothing else",
+        in_ci: false,
+        run: |run| Box::pin(failover::asynchronous(run)),
+    },
+    Scenario {
         name: "standby-dead",
         about: "the only synchronous standby is missing: no token, not ready, 503 at once, the kill switch works, connections stay bounded",
         in_ci: false,
         run: |run| Box::pin(failover::dead(run)),
+    },
+    Scenario {
+        name: "patroni",
+        about: "Patroni with etcd: the leader is killed under load; nothing acknowledged is lost, served again in 30 s (root)",
+        in_ci: false,
+        run: |run| Box::pin(patroni::leader_killed(run)),
     },
     Scenario {
         name: "hostile",

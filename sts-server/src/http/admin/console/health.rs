@@ -1,5 +1,7 @@
 //! The state of the service: this server, the signing keys, and the issuers.
 
+use std::borrow::Cow;
+
 use askama::Template;
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -28,7 +30,7 @@ struct Health {
 struct KeyRow {
     kid: String,
     algorithm: String,
-    state: &'static str,
+    state: Cow<'static, str>,
     age: String,
 }
 
