@@ -44,6 +44,8 @@ pub enum Part {
     Endpoints,
     /// Calls of an agent.
     Client,
+    /// Calls of an agent in another language.
+    Local,
 }
 
 /// How long and how often is measured.

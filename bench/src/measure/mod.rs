@@ -7,12 +7,14 @@ pub mod exchange;
 pub mod flatness;
 pub mod floor;
 pub mod latency;
+pub mod local;
 
 use client::Calls;
 use endpoints::Requests;
 use exchange::Exchanges;
 use flatness::Level;
 use latency::Latencies;
+use local::LocalCalls;
 
 use crate::peers::Measured;
 
@@ -31,6 +33,8 @@ pub struct Figures {
     pub endpoints: Vec<Requests>,
     /// Calls of an agent.
     pub calls: Option<Calls>,
+    /// Calls of an agent in another language.
+    pub local: Option<LocalCalls>,
     /// The peers.
     pub peers: Vec<Measured>,
 }

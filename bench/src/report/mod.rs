@@ -31,6 +31,8 @@ pub fn json(figures: &Figures) -> Value {
         "rss_idle_mib": figures.idle_mib,
         "rss_loaded_mib": loaded.map(|level| level.resident_mib),
         "cached_call_us": figures.calls.as_ref().map(|calls| calls.cached_us.median()),
+        "local_p50_us": figures.local.as_ref().map(|local| local.p50_us.median()),
+        "local_p99_us": figures.local.as_ref().map(|local| local.p99_us.median()),
         "peers": peers,
     })
 }

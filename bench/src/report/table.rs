@@ -6,6 +6,7 @@ use crate::measure::Figures;
 use crate::measure::client::WAITERS;
 use crate::measure::exchange::Exchanges;
 use crate::measure::flatness::flatness;
+use crate::measure::local::{CALLS, PER_SECOND};
 use crate::statistics::Rounds;
 
 /// The table, with the targets and whether they are met at its end.
@@ -15,6 +16,7 @@ pub fn table(figures: &Figures) -> String {
     exchanges(&mut table, figures);
     requests(&mut table, figures);
     calls(&mut table, figures);
+    local(&mut table, figures);
     peers(&mut table, figures);
     targets(&mut table, figures);
     table
@@ -77,6 +79,14 @@ fn calls(table: &mut String, figures: &Figures) {
     row_ms(table, &format!("{WAITERS} calls that wait for one token"), &calls.waiters_us);
 }
 
+fn local(table: &mut String, figures: &Figures) {
+    let Some(local) = &figures.local else { return };
+    row_ms(table, &format!("by sts-agent, {PER_SECOND} a second, p50"), &local.p50_us);
+    row_ms(table, &format!("by sts-agent, {PER_SECOND} a second, p99"), &local.p99_us);
+    let [before, after] = local.resident_mib;
+    let _ = writeln!(table, "memory of sts-agent before and after {CALLS} calls: {before:.1} and {after:.1} MiB");
+}
+
 fn row_ms(table: &mut String, name: &str, microseconds: &Rounds) {
     let (median, spread) = (microseconds.median() / 1e3, microseconds.spread_percent() / 2.0);
     let _ = writeln!(table, "{name:<38} {median:>8.2} ms ±{spread:.0} %");
@@ -115,6 +125,13 @@ fn targets(table: &mut String, figures: &Figures) {
     if let Some(latencies) = &figures.latencies {
         let ratio = latencies.p99_over_idle_p50.median();
         row("p99 at half load at most 10 times the p50 of an idle server", ratio, ratio <= 10.0);
+    }
+    if let Some(local) = &figures.local {
+        let (p50, p99) = (local.p50_us.median() / 1e3, local.p99_us.median() / 1e3);
+        row("p50 of a cached call by sts-agent below 0.2 ms", p50, p50 < 0.2);
+        row("p99 of a cached call by sts-agent below 1 ms", p99, p99 < 1.0);
+        let [before, after] = local.resident_mib;
+        row("memory of sts-agent after a million calls, of that before: 1.05", after / before, after / before <= 1.05);
     }
     if let (Some(exchanges), false) = (first, figures.peers.is_empty()) {
         for measured in &figures.peers {
