@@ -5,7 +5,9 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::{Administration, By, Denied, FieldFault};
-use crate::approval::{Approval, ApprovalAct, Approvals, DecidedBy, SeenApproval, UndecidableError};
+use crate::approval::{
+    Approval, ApprovalAct, ApprovalList, ApprovalPage, Approvals, DecidedBy, SeenApproval, UndecidableError,
+};
 use crate::record::EventKind;
 use crate::storage::{ApprovalChange, StorageError};
 
@@ -21,15 +23,17 @@ pub struct ApprovalDecision {
 }
 
 impl Administration {
-    /// Returns all approvals, the oldest first. Closed ones are kept for a day.
+    /// Returns a page of the stored approvals, for a command: a server has them in its snapshot.
     ///
     /// # Errors
     /// [`StorageError`].
-    pub async fn approvals(&self) -> Result<Vec<SeenApproval>, StorageError> {
-        let (approvals, now) = (self.read_approvals().await?, self.now());
-        let mut seen: Vec<SeenApproval> = approvals.iter().map(|approval| SeenApproval::of(approval, now)).collect();
-        seen.sort_by(|left, right| (left.requested_at, &left.id).cmp(&(right.requested_at, &right.id)));
-        Ok(seen)
+    pub async fn approvals(
+        &self,
+        list: ApprovalList,
+        after: Option<&str>,
+        most: usize,
+    ) -> Result<ApprovalPage, StorageError> {
+        Ok(self.read_approvals().await?.page(list, after, most, self.now()))
     }
 
     /// Returns the approval with this id.

@@ -6,7 +6,7 @@ use super::CliError;
 use super::arguments::{ApprovalsCommand, Options};
 use super::output::{Output, configuration, printable, to_the_second};
 use crate::admin::By;
-use crate::approval::{ApprovalAct, SeenApproval};
+use crate::approval::{ApprovalAct, ApprovalList, SeenApproval};
 use crate::server::{Foundation, Surroundings};
 
 pub(super) async fn run(
@@ -18,10 +18,14 @@ pub(super) async fn run(
     let config = configuration(options, out)?;
     let administration = Foundation::lay(&config, surroundings).await?.administration(&config);
     let (id, act) = match command {
-        ApprovalsCommand::List { all } => {
-            let approvals = administration.approvals().await?;
-            for approval in approvals.iter().filter(|approval| *all || is_open(approval)) {
+        ApprovalsCommand::List { all, limit, after } => {
+            let list = if *all { ApprovalList::All } else { ApprovalList::Open };
+            let page = administration.approvals(list, after.as_deref(), *limit).await?;
+            for approval in &page.approvals {
                 if out.is_json() { out.json(approval)? } else { out.line(&line(approval))? }
+            }
+            if let Some(next) = page.next.filter(|_| !out.is_json()) {
+                out.line(&format!("more: --after {next}"))?;
             }
             return Ok(ExitCode::SUCCESS);
         }
@@ -35,10 +39,6 @@ pub(super) async fn run(
     };
     show(&administration.decide_approval(id, act, &By::default()).await?, out)?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn is_open(approval: &SeenApproval) -> bool {
-    ["pending", "granted"].contains(&approval.state)
 }
 
 /// Returns an approval as a line.

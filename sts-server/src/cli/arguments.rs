@@ -333,6 +333,12 @@ pub enum ApprovalsCommand {
         /// Also those that were closed in the last day.
         #[arg(long)]
         all: bool,
+        /// The maximum number of approvals.
+        #[arg(long, value_name = "COUNT", default_value_t = 1_000)]
+        limit: usize,
+        /// Only approvals after this one, the last of an earlier list.
+        #[arg(long, value_name = "ID")]
+        after: Option<String>,
     },
     /// Shows an approval: everything that it approves.
     Show {

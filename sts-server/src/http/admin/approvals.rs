@@ -9,30 +9,54 @@ use super::call::{self, Asked};
 use super::openapi::{ReadProblems, WriteProblems};
 use super::refused::Refused;
 use super::{AdminApi, answer};
-use crate::admin::ApprovalDecision;
-use crate::approval::SeenApproval;
+use crate::admin::{ApprovalDecision, Denied};
+use crate::approval::{ApprovalList, ApprovalPage, SeenApproval};
 use crate::config::Role;
+use crate::document::FieldFault;
 
-/// All approvals.
+/// The maximum number of approvals in an answer. [`DEFAULT_APPROVALS`] applies without `limit`.
+const MAX_APPROVALS: usize = 1_000;
+const DEFAULT_APPROVALS: usize = 100;
+
+/// A page of approvals.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ApprovalList {
+pub(super) struct ApprovalsPage {
     /// The approvals, the oldest first. Closed ones are kept for a day.
     approvals: Vec<SeenApproval>,
+    /// The `after` of the next page. Absent on the last page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
 }
 
 /// Lists the approvals: those that wait, those that are remembered, and those closed for less than a
-/// day.
+/// day. In pages: send `next` of an answer as `after`.
 #[utoipa::path(
     get,
     path = "/approvals",
     operation_id = "list_approvals",
     tag = "approvals",
-    responses((status = 200, description = "All approvals.", body = ApprovalList), ReadProblems)
+    params(
+        ("limit" = Option<u32>, Query, description = "The maximum number of approvals; 100 without it.", minimum = 1, maximum = 1000),
+        ("after" = Option<String>, Query, description = "`next` of the answer before.")
+    ),
+    responses((status = 200, description = "A page of approvals.", body = ApprovalsPage), ReadProblems)
 )]
 pub(super) async fn list(State(api): State<AdminApi>, request: Request) -> Response {
     let act = async move |api: AdminApi, asked: Asked| {
-        asked.query(&[])?;
-        Ok::<_, Refused>(answer::json(&ApprovalList { approvals: api.administration.approvals().await? }))
+        let given = asked.query(&["limit", "after"])?;
+        let limit = match given.get("limit").map(str::parse::<usize>) {
+            None => DEFAULT_APPROVALS,
+            Some(Ok(limit @ 1..=MAX_APPROVALS)) => limit,
+            Some(Ok(_) | Err(_)) => {
+                return Err(Denied::Parameters(vec![FieldFault::of("limit", "must be 1 to 1000")]).into());
+            }
+        };
+        // What another server has committed is listed too.
+        api.app.sts.refresh().await?;
+        let (snapshot, now) = (api.app.sts.snapshot(), api.app.sts.now());
+        let ApprovalPage { approvals, next } =
+            snapshot.approvals.page(ApprovalList::All, given.get("after"), limit, now);
+        Ok::<_, Refused>(answer::json(&ApprovalsPage { approvals, next }))
     };
     call::answer(api, request, Role::Reader, act).await
 }
