@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::admin::{Access, AccessError, Administration, By, Records};
-use crate::config::{Config, Database, PasswordError, Synchronous};
+use crate::config::{ClientCertificates, Config, Database, PasswordError, Synchronous};
 use crate::http::{self, AdminApi, Agents, App, Endpoints, Listener, ListenerLimits, Tls, TlsError};
 use crate::keys::{KeyAccess, KeyLifeError, MasterKey, SealError};
 use crate::notices::{Notices, NoticesError};
@@ -224,6 +224,10 @@ impl Foundation {
     }
 }
 
+/// The registry of a running server.
+#[derive(Debug)]
+pub struct ServedRegistry(Administration);
+
 impl Server {
     /// Starts a server: database, keys, registry, service, listeners, in this order.
     ///
@@ -257,10 +261,10 @@ impl Server {
         foundation: Foundation,
         [public, admin]: [TcpListener; 2],
     ) -> Result<Self, StartError> {
-        let client_authorities = config.tls.client_authorities();
-        let tls = config.tls.files().map(|files| Tls::read(files, client_authorities)).transpose()?;
+        let of_clients = (config.tls.client_certificates, config.tls.client_ca_file.as_deref());
+        let tls = config.tls.files().map(|files| Tls::read(files, of_clients.0, of_clients.1)).transpose()?;
         let for_operators = config.tls.files().filter(|_| config.tls.admin);
-        let for_operators = for_operators.map(|files| Tls::read(files, None)).transpose()?;
+        let for_operators = for_operators.map(|files| Tls::read(files, ClientCertificates::Off, None)).transpose()?;
         foundation.prepare_schema(config).await?;
         let administration = foundation.administration(config);
         administration.ensure_keys().await?;
@@ -349,20 +353,10 @@ impl Server {
         }
     }
 
-    /// Applies a registry file again. A file with faults changes nothing, and the server serves on.
-    pub async fn reload_registry(&self, path: &Path) {
-        match apply_registry(&self.administration, path).await {
-            Ok(()) => {}
-            Err(ApplyError::Faults(faults)) => {
-                for fault in faults {
-                    tracing::error!("the registry file is not applied: {fault}");
-                }
-            }
-            Err(error) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::error!(error, path = %path.display(), "failed to apply the registry file");
-            }
-        }
+    /// Returns the registry of the server, to apply its file again while the server is watched.
+    #[must_use]
+    pub fn registry(&self) -> ServedRegistry {
+        ServedRegistry(self.administration.clone())
     }
 
     /// Fails readiness but keeps serving, so that load balancers can drain traffic.
@@ -378,6 +372,24 @@ impl Server {
         self.sts.record_last_suppressed_refusals().await;
         self.traces.stop().await;
         self.store.close().await;
+    }
+}
+
+impl ServedRegistry {
+    /// Applies a registry file again. A file with faults changes nothing, and the server serves on.
+    pub async fn reload(&self, path: &Path) {
+        match apply_registry(&self.0, path).await {
+            Ok(()) => {}
+            Err(ApplyError::Faults(faults)) => {
+                for fault in faults {
+                    tracing::error!("the registry file is not applied: {fault}");
+                }
+            }
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, path = %path.display(), "failed to apply the registry file");
+            }
+        }
     }
 }
 

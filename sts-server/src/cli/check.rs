@@ -25,7 +25,9 @@ pub(super) async fn run(
     let loaded = loaded(options)?;
     let mut faults = loaded.faults;
     if let Some(path) = &loaded.registry {
-        faults.extend(registry::check(&RegistryFile::read(path), loaded.config.as_ref()));
+        let file = RegistryFile::read(path);
+        faults.extend(registry::check(&file, loaded.config.as_ref()));
+        faults.extend(registry::expiring(&file, surroundings.clock.now()));
     }
     if let Some(config) = &loaded.config {
         faults.extend(certificate_fault(config, surroundings.clock.now()));
@@ -52,7 +54,7 @@ pub(super) async fn run(
 fn certificate_fault(config: &Config, now: Timestamp) -> Option<Fault> {
     let files = config.tls.files()?;
     let [certificate, _] = files;
-    let error = match Tls::read(files, config.tls.client_authorities()) {
+    let error = match Tls::read(files, config.tls.client_certificates, config.tls.client_ca_file.as_deref()) {
         Ok(tls) => return expiry_fault(certificate, tls.validity()?, now),
         Err(error) => error,
     };

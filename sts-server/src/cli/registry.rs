@@ -7,7 +7,7 @@ use serde_json::json;
 use super::CliError;
 use super::arguments::{Options, RegistryCommand};
 use super::backend::{OpenDatabase, ReadBackend};
-use super::output::{Output, Style};
+use super::output::{Output, Style, counted, to_the_second};
 use crate::admin::{Administration, By};
 use crate::server::Surroundings;
 
@@ -23,7 +23,27 @@ pub(super) async fn run(
             let database = OpenDatabase::of(options, surroundings, out).await?;
             accept(&database.administration, *dry_run, out).await
         }
+        RegistryCommand::Unused { days } => unused(&ReadBackend::of(options, surroundings, out).await?, *days, out).await,
     }
+}
+
+async fn unused(backend: &ReadBackend, days: u16, out: &mut Output) -> Result<ExitCode, CliError> {
+    let unused = backend.unused(days).await?;
+    if out.is_json() {
+        out.json(&unused)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    for entry in &unused.entries {
+        let last =
+            entry.last_used_at.map_or_else(|| "never used".to_owned(), |at| format!("used {}", to_the_second(at)));
+        let owner = entry.owner.as_ref().map(|owner| format!(", owner {owner}")).unwrap_or_default();
+        let disabled = if entry.disabled { ", disabled" } else { "" };
+        out.line(&format!("{} {}: {last}{owner}{disabled}", entry.kind, entry.id))?;
+    }
+    let summary =
+        format!("{} without a use since {}", counted(unused.entries.len(), "entry"), to_the_second(unused.since));
+    out.line(&summary)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn export(backend: &ReadBackend, out: &mut Output) -> Result<ExitCode, CliError> {

@@ -20,6 +20,7 @@ use super::arguments::Options;
 use super::output::{Output, configuration};
 use crate::admin::{
     Administration, By, ExplainRequest, ListedKey, Named, Records, RevocationDone, RotateRequest, StandingRevocation,
+    Unused,
 };
 use crate::approval::{ApprovalAct, SeenApproval};
 use crate::config::Config;
@@ -82,8 +83,7 @@ impl Backend {
     pub(super) async fn revoke(&self, named: &Named) -> Result<RevocationDone, CliError> {
         match self {
             Self::Database(database) => {
-                let request = named.request(&database.config.issuer)?;
-                Ok(database.administration.revoke(&request, &By::this_user()).await?)
+                Ok(database.administration.revoke_named(named, &By::this_user()).await?)
             }
             Self::Server(server) => Ok(server.post(&["revocations"], named).await?),
         }
@@ -93,8 +93,7 @@ impl Backend {
     pub(super) async fn lift(&self, named: &Named) -> Result<bool, CliError> {
         match self {
             Self::Database(database) => {
-                let revocation = named.revocation(&database.config.issuer)?;
-                Ok(database.administration.lift(&revocation, &By::this_user()).await?)
+                Ok(database.administration.lift_named(named, &By::this_user()).await?)
             }
             Self::Server(server) => {
                 let names = [
@@ -103,6 +102,7 @@ impl Backend {
                     ("sub", &named.sub),
                     ("agent", &named.agent),
                     ("tenant", &named.tenant),
+                    ("owner", &named.owner),
                     ("issuer", &named.issuer),
                 ];
                 let query: Vec<(&str, &str)> =
@@ -173,6 +173,14 @@ impl ReadBackend {
         match self {
             Self::Database(records) => Ok(records.revocations().await?),
             Self::Server(server) => Ok(server.list(&["revocations"], "revocations").await?),
+        }
+    }
+
+    /// Returns the entries that were not used in this number of days.
+    pub(super) async fn unused(&self, days: u16) -> Result<Unused, CliError> {
+        match self {
+            Self::Database(records) => Ok(records.unused(days).await?),
+            Self::Server(server) => Ok(server.get(&["unused"], &[("days", &days.to_string())]).await?),
         }
     }
 

@@ -21,6 +21,7 @@ mod refused;
 mod registry;
 mod revocations;
 mod turns;
+mod unused;
 
 use std::sync::Arc;
 
@@ -65,6 +66,7 @@ pub(super) fn router(api: AdminApi) -> Router {
 
 fn routes() -> OpenApiRouter<AdminApi> {
     entries::routes(OpenApiRouter::default().routes(routes!(openapi::openapi)))
+        .routes(routes!(unused::list))
         .routes(routes!(keys::list))
         .routes(routes!(keys::rotate))
         .routes(routes!(keys::revoke))

@@ -5,6 +5,7 @@ mod crash;
 mod database;
 mod disk;
 mod failover;
+mod filled;
 mod hostile;
 mod hostile_memory;
 mod listeners;
@@ -15,8 +16,10 @@ mod readers;
 mod registry;
 mod rotation;
 mod standby;
+mod suspect;
 mod tampered;
 mod together;
+mod upgrade;
 
 use std::pin::Pin;
 
@@ -210,6 +213,13 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "a rolling deployment with a newer registry file: no request is refused",
         in_ci: true,
         run: |run| Box::pin(registry::rollout(run)),
+    },
+    Scenario {
+        name: "upgrade",
+        about: "the schema is migrated under servers of the former release, which start again on it; servers go forward, back and forward: no \
+                request is refused",
+        in_ci: false,
+        run: |run| Box::pin(upgrade::forward_and_back(run)),
     },
     Scenario {
         name: "unreadable-row",
