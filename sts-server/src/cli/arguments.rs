@@ -165,7 +165,7 @@ impl Command {
             Self::Keys(KeysCommand::Reseal { .. }) => Some("`keys reseal` needs both master keys"),
             Self::Audit(command) => command.needs_this_machine(),
             Self::Explain(_)
-            | Self::Registry(RegistryCommand::Export)
+            | Self::Registry(RegistryCommand::Export | RegistryCommand::Unused { .. })
             | Self::Approvals(_)
             | Self::Keys(KeysCommand::List | KeysCommand::Rotate { .. } | KeysCommand::Revoke { .. })
             | Self::Revoke(_)
