@@ -84,7 +84,6 @@ fn named(arguments: &RevokeArguments) -> Named {
         agent: what.agent.clone(),
         tenant: what.tenant.clone(),
         owner: what.owner.clone(),
-        owner: what.owner.clone(),
         issuer: arguments.issuer.clone(),
         hold: arguments.hold,
         unknown: arguments.unknown,
