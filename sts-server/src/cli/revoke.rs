@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::CliError;
-use super::arguments::{Options, RevokeArguments};
+use super::arguments::Options;
 use super::output::{Output, configuration, counted, to_the_second};
+use super::revoke_arguments::RevokeArguments;
 use crate::admin::{Administration, By, Named, RevocationDone, StandingRevocation};
 use crate::server::{Foundation, Surroundings};
 use crate::storage::RevocationKind;
