@@ -181,7 +181,7 @@ impl PushError {
     fn may_pass_later(&self) -> bool {
         match self {
             // A receiver whose answer is too long has taken the notice.
-            Self::Request(_) | Self::Fetch(FetchError::TooLarge) => false,
+            Self::Request(_) | Self::Fetch(FetchError::TooLarge(_)) => false,
             Self::Fetch(_) => true,
             Self::Status(status) => *status == 429 || *status >= 500,
         }

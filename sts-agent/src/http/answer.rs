@@ -9,13 +9,14 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use sts_client::outcome::{Halted, Trace};
-use sts_client::{CallContext, Error};
+use sts_client::{CallContext, Error, RequiredApproval};
 use tokio::time::Instant;
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
 use utoipa::{IntoResponses, ToSchema};
 
 use crate::header_pairs::{self, HeaderError, HeaderPairs};
 use crate::loaded::CallerError;
+use crate::matches::MatchError;
 use crate::metrics;
 
 /// The reason why there is no other answer.
@@ -28,6 +29,8 @@ pub(super) enum FailureKind {
     Unauthorized,
     /// The caller is refused, or its call is. The same question fails again.
     Refused,
+    /// A person must approve the call first. The same question passes once the approval is granted.
+    ApprovalRequired,
     /// No route of the agent's file names the target, so the call must not be made.
     NoRoute,
     /// The agent's file is wrong.
@@ -48,21 +51,46 @@ pub(super) struct Failure {
     /// The time after which to ask again.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_seconds: Option<u64>,
+    /// The approval that the call requires.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approval: Option<Box<CallApproval>>,
     /// The answer that the agent gives to its own caller.
     #[serde(skip_serializing_if = "Option::is_none")]
     response: Option<Box<AgentResponse>>,
 }
 
+/// An approval that a call requires.
+#[derive(Debug, Serialize, ToSchema)]
+struct CallApproval {
+    /// The id. Equal calls share one.
+    id: String,
+    /// The page on which the person decides.
+    interaction_uri: String,
+    /// The person who decides, `user` or `operator`, if the service names one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approver: Option<&'static str>,
+}
+
+impl CallApproval {
+    fn of(required: &RequiredApproval) -> Self {
+        Self {
+            id: required.approval_id.clone(),
+            interaction_uri: required.interaction_uri.to_string(),
+            approver: required.approver.map(sts_client::Approver::as_str),
+        }
+    }
+}
+
 /// An answer of the agent to its own caller.
 #[derive(Debug, Serialize, ToSchema)]
-struct AgentResponse {
+pub(super) struct AgentResponse {
     /// The status.
-    status: u16,
+    pub(super) status: u16,
     /// The headers, each as `[name, value]`.
     #[schema(value_type = Vec<Vec<String>>)]
-    headers: HeaderPairs,
+    pub(super) headers: HeaderPairs,
     /// The body.
-    body: String,
+    pub(super) body: String,
 }
 
 impl FailureKind {
@@ -71,6 +99,7 @@ impl FailureKind {
             Self::InvalidRequest => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Refused | Self::NoRoute => StatusCode::FORBIDDEN,
+            Self::ApprovalRequired => StatusCode::PRECONDITION_FAILED,
             Self::Misconfigured => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -81,6 +110,7 @@ impl FailureKind {
             Self::InvalidRequest => "invalid_request",
             Self::Unauthorized => "unauthorized",
             Self::Refused => "refused",
+            Self::ApprovalRequired => "approval_required",
             Self::NoRoute => "no_route",
             Self::Misconfigured => "misconfigured",
             Self::Unavailable => "unavailable",
@@ -90,7 +120,12 @@ impl FailureKind {
 
 impl Failure {
     fn new(error: FailureKind, message: impl Into<String>) -> Self {
-        Self { error, code: None, message: message.into(), retry_after_seconds: None, response: None }
+        Self { error, code: None, message: message.into(), retry_after_seconds: None, approval: None, response: None }
+    }
+
+    /// A proxy whose configuration is wrong.
+    pub(super) fn misconfigured(message: impl Into<String>) -> Self {
+        Self::new(FailureKind::Misconfigured, message)
     }
 
     /// A malformed question.
@@ -101,7 +136,8 @@ impl Failure {
     /// A call that must not be made.
     pub(super) fn call(error: &Error, context: &CallContext) -> Self {
         let kind = match error {
-            Error::Refused { .. } | Error::ApprovalRequired(_) => FailureKind::Refused,
+            Error::Refused { .. } => FailureKind::Refused,
+            Error::ApprovalRequired(_) => FailureKind::ApprovalRequired,
             Error::Unavailable { .. } => FailureKind::Unavailable,
             Error::NoRoute { .. } => FailureKind::NoRoute,
             _ => FailureKind::Misconfigured,
@@ -109,7 +145,10 @@ impl Failure {
         let mut failure = Self::new(kind, sts_jose::error_chain(error));
         match error {
             Error::Refused { code } => failure.code = Some(code.as_str().to_owned()),
-            Error::ApprovalRequired(_) => failure.code = Some("interaction_required".to_owned()),
+            Error::ApprovalRequired(required) => {
+                failure.code = Some("interaction_required".to_owned());
+                failure.approval = Some(Box::new(CallApproval::of(required)));
+            }
             Error::Unavailable { retry_after, .. } => {
                 failure.retry_after_seconds = retry_after.map(|after| after.as_secs().max(1));
             }
@@ -126,6 +165,31 @@ impl Failure {
         let retry_after = self.retry_after_seconds.filter(|_| self.error == FailureKind::Unavailable);
         response.headers_mut().extend(retry_after.map(|after| (RETRY_AFTER, HeaderValue::from(after))));
         response
+    }
+
+    /// The answer that a proxy gives to the caller of the agent, for a request that must not be served.
+    pub(super) fn for_caller(self) -> AgentResponse {
+        match self.response {
+            Some(response) => *response,
+            // The message is for the agent's own people.
+            None => AgentResponse::bare(self.error),
+        }
+    }
+
+    /// The answer that a proxy gives to the agent, for a call that must not be made: that of
+    /// `POST /v1/headers`.
+    pub(super) fn for_agent(&self) -> AgentResponse {
+        let mut headers = AgentResponse::bare(self.error).headers;
+        let retry_after = self.retry_after_seconds.filter(|_| self.error == FailureKind::Unavailable);
+        headers.extend(retry_after.map(|after| ["retry-after".to_owned(), after.to_string()]));
+        let body = serde_json::to_string(self).unwrap_or_default();
+        AgentResponse { status: self.error.status().as_u16(), headers, body }
+    }
+}
+
+impl From<MatchError> for Failure {
+    fn from(error: MatchError) -> Self {
+        Self::new(FailureKind::Refused, error.to_string())
     }
 }
 
@@ -168,10 +232,22 @@ impl AgentResponse {
 
     /// The answer to a caller that is served when it sends its request again, with a new proof.
     fn new_request() -> Box<Self> {
-        let status = StatusCode::SERVICE_UNAVAILABLE.as_u16();
-        let headers = [("content-type", "application/json"), ("cache-control", "no-store"), ("retry-after", "1")];
-        let headers = headers.map(|(name, value)| [name.to_owned(), value.to_owned()]).into();
-        Box::new(Self { status, headers, body: r#"{"error":"temporarily_unavailable"}"#.to_owned() })
+        let mut answer = Self::bare(FailureKind::Unavailable);
+        answer.headers.push(["retry-after", "1"].map(str::to_owned));
+        Box::new(answer)
+    }
+
+    /// The answer that says the kind of a failure alone.
+    fn bare(kind: FailureKind) -> Self {
+        let code = match kind {
+            FailureKind::InvalidRequest => "invalid_request",
+            FailureKind::Unauthorized | FailureKind::Refused | FailureKind::NoRoute => "access_denied",
+            FailureKind::Misconfigured => "server_error",
+            FailureKind::Unavailable => "temporarily_unavailable",
+        };
+        let headers = [["content-type", "application/json"], ["cache-control", "no-store"]];
+        let headers = headers.map(|pair| pair.map(str::to_owned)).into();
+        Self { status: kind.status().as_u16(), headers, body: format!(r#"{{"error":"{code}"}}"#) }
     }
 }
 
@@ -182,6 +258,7 @@ impl IntoResponses for Failure {
             ("400", "The question is malformed."),
             ("401", "The bearer of this process is missing or wrong."),
             ("403", "The caller is refused, or the call is."),
+            ("412", "A person must approve the call first."),
             ("500", "The agent's file is wrong."),
             ("503", "There is no answer now."),
         ]
@@ -196,13 +273,19 @@ impl IntoResponses for Failure {
 
 /// Answers a question, and counts the answer with the time that it took.
 pub(super) async fn timed(endpoint: &'static str, answer: impl Future<Output = Result<Response, Failure>>) -> Response {
+    counted(endpoint, answer).await.unwrap_or_else(Failure::into_response)
+}
+
+/// Counts the answer to a question with the time that it took.
+pub(super) async fn counted<T>(
+    endpoint: &'static str,
+    answer: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
     let start = Instant::now();
-    let (outcome, response) = match answer.await {
-        Ok(response) => ("answered", response),
-        Err(failure) => (failure.error.name(), failure.into_response()),
-    };
+    let answer = answer.await;
+    let outcome = answer.as_ref().map_or_else(|failure| failure.error.name(), |_answer| "answered");
     metrics::count_request(endpoint, outcome, start.elapsed());
-    response
+    answer
 }
 
 /// Reads the status of a target's answer.
@@ -259,7 +342,7 @@ mod tests {
     use sts_client::http::{HeaderMap, Method};
     use sts_client::propagate::OutboundOperation;
     use sts_client::propagate::decide::{Answer, Decision, InboundToken, Plan, Rules, WithUser, after, before};
-    use sts_client::test_util::MockSts;
+    use sts_client::test_util::{MockAnswer, MockSts};
     use sts_client::{Caller, CorrelationId, Propagator, RefusalCode, Route, SystemEntropy};
 
     use super::*;
@@ -363,6 +446,18 @@ mod tests {
         Value::Object(answers)
     }
 
+    /// The answer to a call that a person must approve first.
+    async fn approvals() -> Vec<Value> {
+        let url = "https://shop.example/".parse().unwrap();
+        let sts = MockSts::new();
+        sts.answer_with(MockAnswer::RequireApproval);
+        let route = Route::to(sts_client::url::Url::clone(&url)).audience("shop");
+        let propagator = Propagator::builder().sts(sts.sts("coordinator")).route(route).build().await.unwrap();
+        let alice = Caller::for_test().correlation_id("request-7").build();
+        let error = propagator.apply(&alice.into(), &url, &mut HeaderMap::new()).await.unwrap_err();
+        vec![failed(Failure::call(&error, &context()))]
+    }
+
     /// The refusals of inbound requests, by the headers that earn them.
     async fn refusals() -> Vec<Value> {
         let file = "[inbound]\naudience = [\"inventory\"]\n\
@@ -456,7 +551,8 @@ mod tests {
     #[tokio::test]
     async fn the_contract_of_the_packages_is_what_this_process_answers() {
         let contract = json!({
-            "decisions": rows(), "answers": answers(), "refusals": refusals().await, "headers": header_rules().await,
+            "decisions": rows(), "answers": answers(), "approvals": approvals().await,
+            "refusals": refusals().await, "headers": header_rules().await,
         });
         let known: Value = serde_json::from_str(CONTRACT).unwrap_or_default();
         if read_whole(&known) != read_whole(&contract) && std::env::var_os("STS_TESTS_GENERATE").is_some() {

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{Administration, By, Denied, FieldFault};
+use super::{Administration, By, Denied, FieldFault, Records};
 use crate::approval::{Approval, ApprovalAct, Approvals, DecidedBy, SeenApproval, UndecidableError};
 use crate::record::EventKind;
 use crate::storage::{ApprovalChange, StorageError};
@@ -20,7 +20,7 @@ pub struct ApprovalDecision {
     pub decision: ApprovalAct,
 }
 
-impl Administration {
+impl Records {
     /// Returns all approvals, the oldest first. Closed ones are kept for a day.
     ///
     /// # Errors
@@ -42,6 +42,12 @@ impl Administration {
         Ok(SeenApproval::of(approval, self.now()))
     }
 
+    async fn read_approvals(&self) -> Result<Approvals, StorageError> {
+        Ok(Approvals::of(&self.store.approvals().await?).0)
+    }
+}
+
+impl Administration {
     /// Decides on an approval as an operator, and returns it as it is then.
     ///
     /// # Errors
@@ -94,10 +100,6 @@ impl Administration {
             event.detail = Some(approval.history(&after, now));
         });
         Some(ApprovalChange { before: approval.row().clone(), after, audit })
-    }
-
-    async fn read_approvals(&self) -> Result<Approvals, StorageError> {
-        Ok(Approvals::of(&self.store.approvals().await?).0)
     }
 }
 

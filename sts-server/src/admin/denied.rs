@@ -16,6 +16,9 @@ use crate::service::SnapshotError;
 use crate::storage::StorageError;
 use crate::verify::OperatorError;
 
+/// The suggestion of a refusal to revoke an unknown name.
+pub const REVOKE_ANYWAY: &str = "add \"unknown\": true to revoke it anyway";
+
 /// The pause before a retry after an outage.
 const OUTAGE_RETRY: Duration = Duration::from_secs(1);
 
@@ -176,10 +179,13 @@ impl Denied {
 impl From<NotRevoked> for Denied {
     fn from(error: NotRevoked) -> Self {
         match error {
+            NotRevoked::Wrong(wrong) => {
+                let pointer = if wrong.parameter.is_empty() { String::new() } else { format!("/{}", wrong.parameter) };
+                Self::Faults(vec![FieldFault::at(pointer, wrong.message)])
+            }
             NotRevoked::Unknown(UnknownName { parameter, message, meant }) => {
-                let all_the_same = "add \"unknown\": true to revoke it anyway";
                 let help =
-                    Some(meant.map_or_else(|| all_the_same.to_owned(), |meant| format!("{meant} {all_the_same}")));
+                    Some(meant.map_or_else(|| REVOKE_ANYWAY.to_owned(), |meant| format!("{meant} {REVOKE_ANYWAY}")));
                 Self::Faults(vec![FieldFault { help, ..FieldFault::at(format!("/{parameter}"), message) }])
             }
             NotRevoked::Storage(error) => Self::Storage(error),

@@ -7,7 +7,7 @@ use thiserror::Error;
 use utoipa::ToSchema;
 
 use super::known_names::{self, UnknownName};
-use super::{Administration, By, Wrong};
+use super::{Administration, By, Records, Wrong};
 use crate::exchange::Revocation;
 use crate::record::{Event, EventKind, UNTIL_LIFTED, held_since, hold_at};
 use crate::registry::{Registry, has_placeholder};
@@ -80,6 +80,9 @@ pub enum Names {
 /// Nothing was revoked.
 #[derive(Debug, Error)]
 pub enum NotRevoked {
+    /// The object is not named as it must be.
+    #[error(transparent)]
+    Wrong(#[from] Wrong),
     /// The name is unknown.
     #[error(transparent)]
     Unknown(#[from] UnknownName),
@@ -89,7 +92,7 @@ pub enum NotRevoked {
 }
 
 /// The outcome of a revocation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RevocationDone {
     /// The number of entries added or extended. A transaction counts each outside token that
     /// started it too.
@@ -100,10 +103,13 @@ pub struct RevocationDone {
     pub expires_at: Option<Timestamp>,
     /// True if tokens issued later are refused too.
     pub hold: bool,
+    /// The agents of the owner, if an owner is named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub agents: Vec<String>,
 }
 
 /// A revocation in force.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StandingRevocation {
     /// A token.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -247,6 +253,30 @@ pub(super) fn check_name(parameter: &'static str, name: &str) -> Result<(), Wron
 }
 
 impl Administration {
+    /// Revokes what is named, in order. Objects before a failure stay revoked.
+    ///
+    /// # Errors
+    /// [`NotRevoked`].
+    pub async fn revoke_named(&self, named: &Named, by: &By) -> Result<RevocationDone, NotRevoked> {
+        let each = self.each_of(named.clone()).await?;
+        let requests = each.iter().map(|named| named.request(self.issuer())).collect::<Result<Vec<_>, _>>()?;
+        let done = self.revoke_each(&requests, by).await?;
+        let agents = each.into_iter().filter(|_| named.is_owner()).filter_map(|named| named.agent).collect();
+        Ok(RevocationDone { agents, ..done })
+    }
+
+    /// Lifts exactly what is named. Returns false if none of it was revoked.
+    ///
+    /// # Errors
+    /// [`NotRevoked`].
+    pub async fn lift_named(&self, named: &Named, by: &By) -> Result<bool, NotRevoked> {
+        let mut lifted = false;
+        for named in self.each_of(named.clone()).await? {
+            lifted |= self.lift(&named.revocation(self.issuer())?, by).await?;
+        }
+        Ok(lifted)
+    }
+
     /// Returns the objects that are named: each agent of an owner, or the object itself.
     ///
     /// # Errors
@@ -267,7 +297,7 @@ impl Administration {
     /// # Errors
     /// [`NotRevoked`].
     pub async fn revoke_each(&self, requests: &[RevokeRequest], by: &By) -> Result<RevocationDone, NotRevoked> {
-        let mut all = RevocationDone { revoked: 0, expires_at: None, hold: false };
+        let mut all = RevocationDone { revoked: 0, expires_at: None, hold: false, agents: Vec::new() };
         for request in requests {
             let done = self.revoke(request, by).await?;
             all = RevocationDone { revoked: all.revoked.saturating_add(done.revoked), ..done };
@@ -299,7 +329,7 @@ impl Administration {
             }
         })];
         let (_, revoked) = self.store.revoke(&row, &audit).await?;
-        Ok(RevocationDone { revoked, expires_at: end(row.expires_at), hold: *reach == Reach::Hold })
+        Ok(RevocationDone { revoked, expires_at: end(row.expires_at), hold: *reach == Reach::Hold, agents: Vec::new() })
     }
 
     /// Replaces an alias of an issuer by the issuer, and checks the names that must be known.
@@ -338,7 +368,9 @@ impl Administration {
         let expires_at = token.map_or(UNTIL_LIFTED, |token| token.expires_at);
         Ok(RevocationRow { kind, issuer, value, at, expires_at, version: 0, txn: None })
     }
+}
 
+impl Records {
     /// Returns all revocations in force, including tokens revoked together with others.
     ///
     /// # Errors
@@ -347,7 +379,9 @@ impl Administration {
         let rows = self.store.revocations().await?.all();
         Ok(rows.into_iter().map(StandingRevocation::of).collect())
     }
+}
 
+impl Administration {
     /// Lifts this revocation; returns false if it did not exist. If no revocation names an alias of
     /// an issuer, the alias stands for the issuer.
     ///

@@ -1,12 +1,13 @@
 //! The last uses of delegations and agents, and the entries that are not used any more.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Administration, Denied};
+use super::{Denied, Records};
 use crate::record::{EventKind, cut, event_of};
 use crate::registry::{Delegation, Registry};
 use crate::storage::{AuditFilter, StorageError};
@@ -24,7 +25,7 @@ pub struct Uses {
 }
 
 /// The entries without a use since a time.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Unused {
     /// The time.
     #[schema(value_type = String, format = DateTime)]
@@ -34,10 +35,10 @@ pub struct Unused {
 }
 
 /// An agent or a delegation without a use.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct UnusedEntry {
     /// `agent` or `delegation`.
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// The id of the entry within its kind.
     pub id: String,
     /// The person or team that answers for the entry.
@@ -66,7 +67,7 @@ impl Uses {
     }
 }
 
-impl Administration {
+impl Records {
     /// Returns the last uses of these delegations. Events that no server has counted yet are read up
     /// to a small number: where very many were not counted, a use may be missing.
     ///
@@ -124,14 +125,14 @@ impl Administration {
         agents.sort_unstable_by(|left, right| left.id.cmp(&right.id));
         delegations.sort_unstable_by(|left, right| left.id.cmp(&right.id));
         let agents = agents.into_iter().map(|agent| UnusedEntry {
-            kind: "agent",
+            kind: "agent".into(),
             id: agent.id.clone(),
             owner: agent.owner.clone(),
             disabled: agent.disabled,
             last_used_at: of_agents.get(agent.id.as_str()).copied(),
         });
         let delegations = delegations.into_iter().map(|delegation| UnusedEntry {
-            kind: "delegation",
+            kind: "delegation".into(),
             id: delegation.id.clone(),
             owner: delegation.owner.clone(),
             disabled: delegation.disabled,

@@ -41,6 +41,13 @@ pub struct Options {
     /// Print data as JSON.
     #[arg(long, global = true, display_order = 900)]
     pub json: bool,
+    /// Do the command on this running server, through its admin API, in place of the database of a
+    /// configuration. Needs neither the configuration nor the master key.
+    #[arg(long, global = true, env = "STS_VIA", value_name = "URL", help_heading = CONFIGURATION)]
+    pub via: Option<String>,
+    /// The file with the token of the operator for --via, as `sts-server admin token` prints it.
+    #[arg(long, global = true, env = "STS_VIA_TOKEN_FILE", value_name = "FILE", help_heading = CONFIGURATION)]
+    pub via_token_file: Option<PathBuf>,
     /// Overrides `issuer`.
     #[arg(long = "sts-issuer", global = true, value_name = "URL", help_heading = CONFIGURATION)]
     pub sts_issuer: Option<String>,
@@ -145,6 +152,33 @@ pub enum Command {
 }
 
 impl Command {
+    /// Returns the reason why a server cannot do the command (`--via`), or `None` if it can.
+    pub(super) fn needs_this_machine(&self) -> Option<&'static str> {
+        match self {
+            Self::Serve(_) => Some("`serve` starts a server on this machine"),
+            Self::Check(_) => Some("`check` reads the files of this machine"),
+            Self::Health => Some("`health` asks the server of a configuration: ask /readyz of another one"),
+            Self::Migrate => Some("`migrate` needs the database: a server migrates it when it starts"),
+            Self::Apply(_) => Some("`apply` needs the database and its master key"),
+            Self::Registry(RegistryCommand::Accept { .. }) => {
+                Some("`registry accept` needs the master key: its holder trusts the rows, and no operator of the API")
+            }
+            Self::Keys(KeysCommand::Reseal { .. }) => Some("`keys reseal` needs both master keys"),
+            Self::Audit(command) => command.needs_this_machine(),
+            Self::Explain(_)
+            | Self::Registry(RegistryCommand::Export)
+            | Self::Approvals(_)
+            | Self::Keys(KeysCommand::List | KeysCommand::Rotate { .. } | KeysCommand::Revoke { .. })
+            | Self::Revoke(_)
+            | Self::Dev(_)
+            | Self::Config(_)
+            | Self::Token(_)
+            | Self::Agent(_)
+            | Self::Admin(_)
+            | Self::Completions { .. } => None,
+        }
+    }
+
     /// Returns true if the command prints for as long as its output is read. The exit code of every
     /// other command is an answer, which does not depend on a reader.
     pub(super) fn is_stream(&self) -> bool {

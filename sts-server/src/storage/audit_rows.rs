@@ -14,11 +14,11 @@ pub struct AuditRow {
     pub writer_sequence: i64,
     /// The time of the event.
     pub at: Timestamp,
-    /// The correlation id of the request, for search.
+    /// The correlation id of the request. Earlier versions searched by it; the body has it too.
     pub correlation_id: Option<String>,
-    /// The `txn` of the transaction, for search.
+    /// The `txn` of the transaction, as `correlation_id`.
     pub txn: Option<String>,
-    /// The `jti` of the token, for search.
+    /// The `jti` of the token, as `correlation_id`.
     pub jti: Option<String>,
     /// The event as JSON: the text that the code covers.
     pub body: String,

@@ -9,13 +9,16 @@
 mod answer;
 mod approvals;
 mod audit;
+mod audit_chains;
 mod call;
 pub(super) mod console;
 mod entries;
 mod explain;
 mod keys;
 mod openapi;
+mod pages;
 mod refused;
+mod registry;
 mod revocations;
 mod turns;
 mod unused;
@@ -71,6 +74,9 @@ fn routes() -> OpenApiRouter<AdminApi> {
         .routes(routes!(approvals::list))
         .routes(routes!(approvals::show, approvals::decide))
         .routes(routes!(audit::list))
+        .routes(routes!(audit_chains::heads))
+        .routes(routes!(audit_chains::rows))
+        .routes(routes!(registry::export))
         .routes(routes!(explain::explain))
 }
 

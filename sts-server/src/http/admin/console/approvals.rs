@@ -56,7 +56,7 @@ pub(super) async fn list(State(api): State<AdminApi>, request: Request) -> Respo
         let may_decide = frame.role >= Role::Operator;
         let (mut waiting, mut granted, mut closed) = (Vec::new(), Vec::new(), Vec::new());
         for seen in rows {
-            let list = match seen.state {
+            let list = match &*seen.state {
                 "pending" => &mut waiting,
                 "granted" => &mut granted,
                 _ => &mut closed,
@@ -102,7 +102,7 @@ impl ApprovalList {
 
 impl ApprovalRow {
     fn of(seen: SeenApproval, may_decide: bool) -> Self {
-        let is_open = matches!(seen.state, "pending" | "granted");
+        let is_open = matches!(&*seen.state, "pending" | "granted");
         Self {
             href: href("approvals", &seen.id),
             chain: seen.actors.join(" < "),

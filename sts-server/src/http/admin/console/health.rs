@@ -1,5 +1,6 @@
 //! The state of the service: this server, the signing keys, and the issuers.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use askama::Template;
@@ -34,7 +35,7 @@ struct Health {
 struct KeyRow {
     kid: String,
     algorithm: String,
-    state: &'static str,
+    state: Cow<'static, str>,
     age: String,
 }
 

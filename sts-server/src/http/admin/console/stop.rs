@@ -94,7 +94,7 @@ pub(super) async fn stop(State(api): State<AdminApi>, request: Request) -> Respo
         }
         let issuer = form.get("issuer").unwrap_or_default();
         let named = named(kind(&form), name, issuer, form.get("hold").is_some());
-        api.administration.revoke_each(&requests(&api, named).await?, &asked.by).await?;
+        api.administration.revoke_named(&named, &asked.by).await?;
         api.app.sts.refresh().await?;
         Ok::<_, Refused>(page::see(PATH))
     };
