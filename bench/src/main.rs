@@ -6,7 +6,9 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use sts_bench::arguments::{Arguments, Part, Plan};
 use sts_bench::measure::exchange::{self, Subjects};
-use sts_bench::measure::{Figures, Named, assertion, bound, client, endpoints, flatness, latency, local, registry, stored};
+use sts_bench::measure::{
+    Figures, Named, assertion, bound, client, endpoints, flatness, latency, local, registry, stored,
+};
 use sts_bench::peers::{self, PEERS};
 use sts_bench::report;
 use sts_bench::server::{self, Database, Server};

@@ -23,7 +23,9 @@ pub(super) async fn run(
             let database = OpenDatabase::of(options, surroundings, out).await?;
             accept(&database.administration, *dry_run, out).await
         }
-        RegistryCommand::Unused { days } => unused(&ReadBackend::of(options, surroundings, out).await?, *days, out).await,
+        RegistryCommand::Unused { days } => {
+            unused(&ReadBackend::of(options, surroundings, out).await?, *days, out).await
+        }
     }
 }
 

@@ -109,7 +109,12 @@ fn agree<'a>(explained: &'a Explained, exchange: &Exchange, event: Option<&Event
             prop_assert_eq!(event.jti.as_deref(), claims["jti"].as_str());
             prop_assert_eq!(event.exp, claims["exp"].as_i64());
             for (kind, member) in [("dpop", "jkt"), ("certificate", "x5t#S256")] {
-                prop_assert_eq!(bound_to.iter().any(|own| own == kind), claims["cnf"].get(member).is_some(), "{}", kind);
+                prop_assert_eq!(
+                    bound_to.iter().any(|own| own == kind),
+                    claims["cnf"].get(member).is_some(),
+                    "{}",
+                    kind
+                );
             }
             prop_assert_eq!(claims["sub"].as_str(), Some(sub.as_str()));
             prop_assert_eq!(claims["aud"].as_str(), Some(audience.as_str()));

@@ -82,9 +82,7 @@ impl Backend {
 
     pub(super) async fn revoke(&self, named: &Named) -> Result<RevocationDone, CliError> {
         match self {
-            Self::Database(database) => {
-                Ok(database.administration.revoke_named(named, &By::this_user()).await?)
-            }
+            Self::Database(database) => Ok(database.administration.revoke_named(named, &By::this_user()).await?),
             Self::Server(server) => Ok(server.post(&["revocations"], named).await?),
         }
     }
@@ -92,9 +90,7 @@ impl Backend {
     /// Lifts a revocation. Returns false if it did not exist.
     pub(super) async fn lift(&self, named: &Named) -> Result<bool, CliError> {
         match self {
-            Self::Database(database) => {
-                Ok(database.administration.lift_named(named, &By::this_user()).await?)
-            }
+            Self::Database(database) => Ok(database.administration.lift_named(named, &By::this_user()).await?),
             Self::Server(server) => {
                 let names = [
                     ("jti", &named.jti),
