@@ -7,6 +7,7 @@ mod document;
 mod entries;
 mod explain;
 mod oidc;
+mod pages;
 mod races;
 mod requests;
 mod switch;

@@ -58,10 +58,16 @@ async fn what_a_command_reads_is_the_same_by_a_server_as_beside_the_database() {
     let token = shop.token().await;
     let jti = claims(&token)["jti"].as_str().expect("a name").to_owned();
     assert_eq!(shop.exchange("no token").await["error"], "invalid_request");
+    // Each explanation is of its moment: what they say of times differs.
+    let alice = ["explain", "--actor", "coordinator", "--target", "inventory", "--issuer", IDP, "--sub", "alice"];
+    let allowed = laptop.run(server.admin(), "reader", &[&alice[..], &["--tenant", "acme"]].concat()).await;
+    assert!(allowed.ended_with(0).contains("allowed by coordinator->inventory"), "{allowed:?}");
+    let asked = laptop.run(server.admin(), "reader", &alice).await;
+    assert!(asked.ended_with(1).contains("give the tenant of the supposed user: --tenant TENANT"), "{asked:?}");
+
     shop.folder.run(&["revoke", "--sub", "alice", "--issuer", IDP]).await.ended_with(0);
     shop.folder.run(&["revoke", "--agent", "inventory", "--hold"]).await.ended_with(0);
 
-    let alice = ["explain", "--actor", "coordinator", "--target", "inventory", "--issuer", IDP, "--sub", "alice"];
     for (arguments, code) in [
         (&["revoke", "--list"][..], 0),
         (&["keys", "list"], 0),
@@ -83,13 +89,6 @@ async fn what_a_command_reads_is_the_same_by_a_server_as_beside_the_database() {
     for arguments in [&["registry", "export"][..], &["registry", "export", "--json"]] {
         let [here, there] = [shop.folder.run(arguments).await, laptop.run(server.admin(), "admin", arguments).await];
         assert_eq!(here.ended_with(0), there.ended_with(0), "{arguments:?}");
-    }
-    // Each explanation is of its moment: what they say of times differs.
-    for role in ["reader", "admin"] {
-        let refused = laptop.run(server.admin(), role, &[&alice[..], &["--tenant", "acme"]].concat()).await;
-        assert!(refused.ended_with(1).contains("refused: "), "{refused:?}");
-        let asked = laptop.run(server.admin(), role, &alice).await;
-        assert!(asked.ended_with(1).contains("give the tenant of the supposed user: --tenant TENANT"), "{asked:?}");
     }
 }
 

@@ -183,7 +183,11 @@ impl ReadBackend {
     pub(super) async fn approvals(&self) -> Result<Vec<SeenApproval>, CliError> {
         match self {
             Self::Database(records) => Ok(records.approvals().await?),
-            Self::Server(server) => Ok(server.list(&["approvals"], "approvals").await?),
+            Self::Server(server) => {
+                let mut approvals: Vec<SeenApproval> = server.list(&["approvals"], "approvals").await?;
+                approvals.sort_by(|left, right| (left.requested_at, &left.id).cmp(&(right.requested_at, &right.id)));
+                Ok(approvals)
+            }
         }
     }
 
