@@ -1,9 +1,11 @@
 //! The members of an event that a search selects by, and the summaries that lead to them.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use aws_lc_rs::digest;
-use serde_json::{Map, Value};
+use serde::Deserialize;
+use serde_json::Value;
 
 /// The number of ids that a summary covers.
 pub(super) const SUMMARY_IDS: i64 = 256;
@@ -20,7 +22,7 @@ const LONGEST_FILTER: usize = 4096;
 const HOLDS_ALL: &[u8] = &[0xff];
 
 /// A member of an event by which a search can select.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum AuditField {
     /// The kind of the event.
     Event,
@@ -43,18 +45,6 @@ pub enum AuditField {
 }
 
 impl AuditField {
-    const ALL: [Self; 9] = [
-        Self::Event,
-        Self::ClientId,
-        Self::FirstActor,
-        Self::Sub,
-        Self::TenantId,
-        Self::Target,
-        Self::CorrelationId,
-        Self::Txn,
-        Self::Jti,
-    ];
-
     fn name(self) -> &'static str {
         match self {
             Self::Event => "event",
@@ -78,21 +68,45 @@ impl AuditField {
             Self::CorrelationId | Self::Txn | Self::Jti => SummaryPart::Identifiers,
         }
     }
+}
 
-    /// Returns the value of the field in an event.
-    fn value(self, event: &Map<String, Value>) -> Option<&str> {
-        let value = event.get(self.name())?;
-        match self {
-            Self::FirstActor => value.get(0)?.as_str(),
-            Self::Event
-            | Self::ClientId
-            | Self::Sub
-            | Self::TenantId
-            | Self::Target
-            | Self::CorrelationId
-            | Self::Txn
-            | Self::Jti => value.as_str(),
-        }
+/// The values of an event by which a search selects.
+#[derive(Debug, Deserialize)]
+struct SummarizedEvent<'a> {
+    #[serde(borrow)]
+    event: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    client_id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    actors: Option<Vec<Cow<'a, str>>>,
+    #[serde(borrow)]
+    sub: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    tenant_id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    target: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    correlation_id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    txn: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    jti: Option<Cow<'a, str>>,
+}
+
+impl<'a> SummarizedEvent<'a> {
+    fn values(self) -> impl Iterator<Item = (AuditField, Cow<'a, str>)> {
+        let values = [
+            (AuditField::Event, self.event),
+            (AuditField::ClientId, self.client_id),
+            (AuditField::FirstActor, self.actors.and_then(|actors| actors.into_iter().next())),
+            (AuditField::Sub, self.sub),
+            (AuditField::TenantId, self.tenant_id),
+            (AuditField::Target, self.target),
+            (AuditField::CorrelationId, self.correlation_id),
+            (AuditField::Txn, self.txn),
+            (AuditField::Jti, self.jti),
+        ];
+        values.into_iter().filter_map(|(field, value)| Some((field, value?)))
     }
 }
 
@@ -156,19 +170,21 @@ impl AuditSummary {
     /// Summarizes the bodies of all events of a segment. A body that is no event may match every
     /// search.
     pub(super) fn of<'a>(segment: i64, bodies: impl Iterator<Item = &'a str>) -> Self {
-        let (mut names, mut identifiers) = (HashSet::new(), HashSet::new());
+        let mut values = HashSet::new();
         for body in bodies {
-            let Ok(event) = serde_json::from_str::<Map<String, Value>>(body) else {
+            let Ok(event) = serde_json::from_str::<SummarizedEvent<'_>>(body) else {
                 return Self { segment, names: HOLDS_ALL.to_vec(), identifiers: HOLDS_ALL.to_vec() };
             };
-            for field in AuditField::ALL {
-                let Some(value) = field.value(&event) else { continue };
-                let digest = digest_of(AuditMember::new(field, value).text());
-                match field.part() {
-                    SummaryPart::Names => names.insert(digest),
-                    SummaryPart::Identifiers => identifiers.insert(digest),
-                };
-            }
+            values.extend(event.values());
+        }
+        // Most events share most of their values, and each distinct value is digested once.
+        let (mut names, mut identifiers) = (HashSet::new(), HashSet::new());
+        for (field, value) in values {
+            let digest = digest_of(AuditMember::new(field, &value).text());
+            match field.part() {
+                SummaryPart::Names => names.insert(digest),
+                SummaryPart::Identifiers => identifiers.insert(digest),
+            };
         }
         Self { segment, names: filter_of(&names), identifiers: filter_of(&identifiers) }
     }
