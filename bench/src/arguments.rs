@@ -46,6 +46,8 @@ pub enum Part {
     Client,
     /// A registry of 10,000 agents and 50,000 delegations.
     Registry,
+    /// Calls of an agent in another language.
+    Local,
 }
 
 /// How long and how often is measured.

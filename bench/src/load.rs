@@ -4,6 +4,7 @@
 //! own, used once.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use sts_server::telemetry::Stopwatch;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -103,6 +104,18 @@ impl Load {
         let mut load = Self { endpoint: endpoint.clone(), connections: Vec::new() };
         for _ in 0..connections {
             load.add(tls.connect(name.clone(), connected(endpoint).await?).await?).await?;
+        }
+        Ok(load)
+    }
+
+    /// Opens so many connections to a unix socket.
+    ///
+    /// # Errors
+    /// If no process listens.
+    pub async fn connect_to_socket(path: &Path, endpoint: &Endpoint, connections: usize) -> anyhow::Result<Self> {
+        let mut load = Self { endpoint: endpoint.clone(), connections: Vec::new() };
+        for _ in 0..connections {
+            load.add(UnixStream::connect(path).await.context("connecting")?).await?;
         }
         Ok(load)
     }

@@ -6,7 +6,9 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use sts_bench::arguments::{Arguments, Part, Plan};
 use sts_bench::measure::exchange::{self, Subjects};
-use sts_bench::measure::{Figures, Named, assertion, bound, client, endpoints, flatness, latency, registry, stored};
+use sts_bench::measure::{
+    Figures, Named, assertion, bound, client, endpoints, flatness, latency, local, registry, stored,
+};
 use sts_bench::peers::{self, PEERS};
 use sts_bench::report;
 use sts_bench::server::{self, Database, Server};
@@ -27,7 +29,7 @@ async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let program = match &arguments.server {
         Some(path) => path.canonicalize().with_context(|| path.display().to_string())?,
-        None => server::build().await?,
+        None => server::build("sts-server").await?,
     };
     let figures = measure(&arguments, &program).await?;
     report::plot(&figures, &arguments.plot)?;
@@ -71,6 +73,9 @@ async fn measure(arguments: &Arguments, program: &Path) -> anyhow::Result<Figure
     }
     if arguments.measures(Part::Client) {
         figures.calls = Some(client::measure(&plan, &server).await?);
+    }
+    if arguments.measures(Part::Local) {
+        figures.local = Some(local::measure(&plan, &server, &server::build("sts-agent").await?).await?);
     }
     drop(server);
     if arguments.measures(Part::Flatness) {

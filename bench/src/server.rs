@@ -193,7 +193,7 @@ pub async fn spawn(program: &Path, folder: &Path) -> anyhow::Result<Child> {
     command.args(["serve", "--config", "sts.toml"]).current_dir(folder).env_clear();
     let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true).spawn()?;
     let stderr = child.stderr.take().context("standard error is piped")?;
-    serving(BufReader::new(stderr)).await?;
+    serving(BufReader::new(stderr), "sts-server").await?;
     Ok(child)
 }
 
@@ -218,21 +218,21 @@ pub fn fan_out_audience(index: usize) -> String {
     format!("fan-out-{index}")
 }
 
-/// Builds the server's program as it is shipped.
+/// Builds a program as it is shipped.
 ///
 /// # Errors
 /// What cargo said.
-pub async fn build() -> anyhow::Result<PathBuf> {
+pub async fn build(name: &str) -> anyhow::Result<PathBuf> {
     let mut cargo = Command::new(env!("CARGO"));
     cargo
-        .args(["build", "--profile", "dist", "--package", "sts-server", "--bin", "sts-server"])
+        .args(["build", "--profile", "dist", "--package", name, "--bin", name])
         .arg("--message-format=json-render-diagnostics")
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .stdin(Stdio::null())
         .stderr(Stdio::inherit());
     let output = cargo.output().await.context("cargo")?;
     if !output.status.success() {
-        bail!("the server does not build: cargo ended with {}, and wrote why above", output.status);
+        bail!("{name} does not build: cargo ended with {}, and wrote why above", output.status);
     }
     let messages = String::from_utf8(output.stdout)?;
     let mut executables = messages.lines().filter_map(|line| {
@@ -273,13 +273,16 @@ fn registry(users: &str, robot: &TestKey) -> String {
     registry
 }
 
-/// Waits until the server serves, and goes on reading what it logs.
-async fn serving(mut stderr: BufReader<tokio::process::ChildStderr>) -> anyhow::Result<()> {
+/// Waits until a program serves, and goes on reading what it logs.
+pub(crate) async fn serving(
+    mut stderr: BufReader<tokio::process::ChildStderr>,
+    name: &'static str,
+) -> anyhow::Result<()> {
     let mut log = String::new();
     loop {
         let begin = log.len();
         if stderr.read_line(&mut log).await? == 0 {
-            bail!("the server does not start:\n{log}");
+            bail!("{name} does not start:\n{log}");
         }
         if log[begin..].contains(" serving ") {
             break;
@@ -288,7 +291,7 @@ async fn serving(mut stderr: BufReader<tokio::process::ChildStderr>) -> anyhow::
     tokio::spawn(async move {
         let mut line = String::new();
         while stderr.read_line(&mut line).await.is_ok_and(|bytes| bytes > 0) {
-            eprint!("sts-server: {line}");
+            eprint!("{name}: {line}");
             line.clear();
         }
     });

@@ -11,6 +11,7 @@
 //! | `live` | the agent's file as it is loaded now |
 //! | `loaded` | a verifier and a propagator from one version of the file |
 //! | `contexts` | the verified callers, to be found again |
+//! | `matches` | the verified requests, to be found again by an id that the agent propagates |
 //! | `header_pairs` | headers in JSON |
 //! | `listen` | the socket, the loopback listener and its bearer |
 //!
@@ -26,6 +27,7 @@ mod http;
 pub mod listen;
 mod live;
 mod loaded;
+mod matches;
 pub mod metrics;
 pub mod server;
 

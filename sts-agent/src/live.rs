@@ -6,10 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use sts_client::dedup::{DedupStore, MemoryDedupStore, MemoryLimits};
+use sts_client::jiff::Timestamp;
 use sts_jose::{BoundedFile, FileContent, FileVersion, MAX_FILE_BYTES, error_chain};
 use thiserror::Error;
 
 use crate::loaded::{LoadError, Loaded, Surroundings};
+use crate::matches::Matches;
 use crate::metrics;
 
 /// The agent's file cannot be read or used.
@@ -47,6 +49,8 @@ pub(crate) struct Live {
     /// The proofs that were used: in memory, and for every version of the file, so that none is
     /// accepted again after a reload.
     replays: Arc<dyn DedupStore>,
+    /// The verified requests that outbound calls name, for every version of the file.
+    matches: Matches,
 }
 
 impl Live {
@@ -59,12 +63,21 @@ impl Live {
         let replays: Arc<dyn DedupStore> = Arc::new(store);
         let loaded = load(&file, bytes.clone(), &surroundings, &replays).await?;
         let (version, content) = (Mutex::new(Some(version)), Mutex::new(bytes));
-        Ok(Self { file, version, content, current: ArcSwap::from_pointee(loaded), surroundings, replays })
+        let matches = Matches::new();
+        Ok(Self { file, version, content, current: ArcSwap::from_pointee(loaded), surroundings, replays, matches })
     }
 
     /// Returns what is loaded now. A request works with one version to its end.
     pub(crate) fn current(&self) -> Arc<Loaded> {
         self.current.load_full()
+    }
+
+    pub(crate) fn matches(&self) -> &Matches {
+        &self.matches
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.surroundings.clock.now()
     }
 
     /// Loads the file if its content has changed.

@@ -224,6 +224,10 @@ impl Foundation {
     }
 }
 
+/// The registry of a running server.
+#[derive(Debug)]
+pub struct ServedRegistry(Administration);
+
 impl Server {
     /// Starts a server: database, keys, registry, service, listeners, in this order.
     ///
@@ -349,20 +353,10 @@ impl Server {
         }
     }
 
-    /// Applies a registry file again. A file with faults changes nothing, and the server serves on.
-    pub async fn reload_registry(&self, path: &Path) {
-        match apply_registry(&self.administration, path).await {
-            Ok(()) => {}
-            Err(ApplyError::Faults(faults)) => {
-                for fault in faults {
-                    tracing::error!("the registry file is not applied: {fault}");
-                }
-            }
-            Err(error) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::error!(error, path = %path.display(), "failed to apply the registry file");
-            }
-        }
+    /// Returns the registry of the server, to apply its file again while the server is watched.
+    #[must_use]
+    pub fn registry(&self) -> ServedRegistry {
+        ServedRegistry(self.administration.clone())
     }
 
     /// Fails readiness but keeps serving, so that load balancers can drain traffic.
@@ -378,6 +372,24 @@ impl Server {
         self.sts.record_last_suppressed_refusals().await;
         self.traces.stop().await;
         self.store.close().await;
+    }
+}
+
+impl ServedRegistry {
+    /// Applies a registry file again. A file with faults changes nothing, and the server serves on.
+    pub async fn reload(&self, path: &Path) {
+        match apply_registry(&self.0, path).await {
+            Ok(()) => {}
+            Err(ApplyError::Faults(faults)) => {
+                for fault in faults {
+                    tracing::error!("the registry file is not applied: {fault}");
+                }
+            }
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, path = %path.display(), "failed to apply the registry file");
+            }
+        }
     }
 }
 

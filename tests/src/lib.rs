@@ -37,7 +37,7 @@ pub use node::node_packages;
 pub use not_checked::not_checked;
 pub use operators::{AdminRequest, Operators};
 pub use packages::install;
-pub use python::python;
+pub use python::{python, python_if_possible};
 pub use registry::Registry;
 pub use request::{Credentials, FormRequest, Wire};
 pub use seen::Seen;

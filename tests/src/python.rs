@@ -17,6 +17,20 @@ const NAMES: [&str; 5] = ["python3", "python3.14", "python3.13", "python3.12", "
 /// # Panics
 /// When it cannot be made.
 pub async fn python(directory: &Path, requirements: &Path, imports: &str) -> PathBuf {
+    let made = environment(directory, requirements, imports).await;
+    made.unwrap_or_else(|failed| panic!("{failed}"))
+}
+
+/// Does the same as [`python`]. `None` where pip cannot install the packages, such as those that are not for this machine.
+///
+/// # Panics
+/// When there is no Python.
+pub async fn python_if_possible(directory: &Path, requirements: &Path, imports: &str) -> Option<PathBuf> {
+    let made = environment(directory, requirements, imports).await;
+    made.inspect_err(|failed| eprintln!("{failed}")).ok()
+}
+
+async fn environment(directory: &Path, requirements: &Path, imports: &str) -> Result<PathBuf, String> {
     std::fs::create_dir_all(directory).expect("the target folder is ours");
     let _lock = lock(directory.join("lock")).await;
     let environment = directory.join("venv");
@@ -25,7 +39,7 @@ pub async fn python(directory: &Path, requirements: &Path, imports: &str) -> Pat
     let wanted = std::fs::read_to_string(requirements).expect("the requirements");
     let is_made = std::fs::read_to_string(&made).is_ok_and(|made| made == wanted);
     if is_made && succeeds(&python, &["-c", &format!("import {imports}")]).await {
-        return python;
+        return Ok(python);
     }
     let system = match suitable().await {
         Some(system) => system,
@@ -34,9 +48,12 @@ pub async fn python(directory: &Path, requirements: &Path, imports: &str) -> Pat
     eprintln!("python: making a virtual environment with {system}");
     succeed(Command::new(system).args(["-m", "venv", "--clear"]).arg(&environment)).await;
     let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--requirement"];
-    succeed(Command::new(&python).args(pip).arg(requirements)).await;
+    let output = output(Command::new(&python).args(pip).arg(requirements)).await;
+    if !output.status.success() {
+        return Err(format!("pip: {}", text(&output)));
+    }
     std::fs::write(made, wanted).expect("the target folder is ours");
-    python
+    Ok(python)
 }
 
 async fn suitable() -> Option<&'static str> {

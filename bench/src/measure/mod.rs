@@ -8,6 +8,7 @@ pub mod exchange;
 pub mod flatness;
 pub mod floor;
 pub mod latency;
+pub mod local;
 pub mod registry;
 pub mod stored;
 
@@ -16,6 +17,7 @@ use endpoints::Requests;
 use exchange::Exchanges;
 use flatness::Level;
 use latency::Latencies;
+use local::LocalCalls;
 use registry::LargeRegistry;
 use stored::Stored;
 
@@ -40,6 +42,8 @@ pub struct Figures {
     pub registry: Option<LargeRegistry>,
     /// Calls of an agent.
     pub calls: Option<Calls>,
+    /// Calls of an agent in another language.
+    pub local: Option<LocalCalls>,
     /// The peers.
     pub peers: Vec<Measured>,
 }

@@ -55,6 +55,8 @@ pub fn json(figures: &Figures) -> Value {
         "registry_apply_s": registry.map(|registry| registry.apply_s),
         "registry_start_s": registry.map(|registry| registry.start_s),
         "registry_followed_s": registry.map(|registry| registry.followed_s),
+        "local_p50_us": figures.local.as_ref().map(|local| local.p50_us.median()),
+        "local_p99_us": figures.local.as_ref().map(|local| local.p99_us.median()),
         "peers": peers,
     })
 }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use crate::measure::Figures;
 use crate::measure::client::WAITERS;
 use crate::measure::exchange::Exchanges;
+use crate::measure::local::{CALLS, PER_SECOND};
 use crate::measure::registry::{AGENTS, LargeRegistry};
 use crate::measure::stored::Stored;
 use crate::statistics::Rounds;
@@ -20,6 +21,7 @@ pub fn table(figures: &Figures) -> String {
     requests(&mut table, figures);
     calls(&mut table, figures);
     registry(&mut table, figures);
+    local(&mut table, figures);
     peers(&mut table, figures);
     targets(&mut table, figures);
     table
@@ -101,6 +103,14 @@ fn calls(table: &mut String, figures: &Figures) {
     let _ = writeln!(table, "{:<38} {:>8.2} µs", "agent's call, cached", calls.cached_us.median());
     row_ms(table, "agent's call, cold", &calls.cold_us);
     row_ms(table, &format!("{WAITERS} calls that wait for one token"), &calls.waiters_us);
+}
+
+fn local(table: &mut String, figures: &Figures) {
+    let Some(local) = &figures.local else { return };
+    row_ms(table, &format!("by sts-agent, {PER_SECOND} a second, p50"), &local.p50_us);
+    row_ms(table, &format!("by sts-agent, {PER_SECOND} a second, p99"), &local.p99_us);
+    let [before, after] = local.resident_mib;
+    let _ = writeln!(table, "memory of sts-agent before and after {CALLS} calls: {before:.1} and {after:.1} MiB");
 }
 
 fn row_ms(table: &mut String, name: &str, microseconds: &Rounds) {

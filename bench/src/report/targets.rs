@@ -10,6 +10,7 @@ use crate::measure::flatness::flatness;
 #[derive(Debug, Clone, Copy)]
 enum Bound {
     AtMost(f64),
+    Below(f64),
     AtLeast(f64),
 }
 
@@ -19,6 +20,7 @@ pub(super) fn targets(table: &mut String, figures: &Figures) {
     for (name, measured, bound) in measured(figures) {
         let (limit, met) = match bound {
             Bound::AtMost(limit) => (limit, measured <= limit),
+            Bound::Below(limit) => (limit, measured < limit),
             Bound::AtLeast(limit) => (limit, measured >= limit),
         };
         let _ = writeln!(table, "{name:<62} {limit:>8.2} {measured:>8.2} {:>8}", if met { "met" } else { "missed" });
@@ -58,6 +60,12 @@ fn measured(figures: &Figures) -> Vec<(String, f64, Bound)> {
         add("throughput at 1 million live tokens, of that at none, at least", flatness, Bound::AtLeast(0.9));
         add("memory at rest in MiB, at most", figures.idle_mib, Bound::AtMost(64.0));
         add("memory at 1 million live tokens in MiB, at most", last.resident_mib, Bound::AtMost(256.0));
+    }
+    if let Some(local) = &figures.local {
+        add("p50 of a cached call by sts-agent in ms, below", local.p50_us.median() / 1e3, Bound::Below(0.2));
+        add("p99 of a cached call by sts-agent in ms, below", local.p99_us.median() / 1e3, Bound::Below(1.0));
+        let [before, after] = local.resident_mib;
+        add("memory of sts-agent after a million calls, of that before", after / before, Bound::AtMost(1.05));
     }
     if let Some(registry) = &figures.registry {
         add("10,000 agents: check in s, at most", registry.check_s, Bound::AtMost(2.0));

@@ -1,17 +1,14 @@
-// The coordinator: verifies the user's token, and asks the inventory on behalf of the user.
+// The coordinator: asks the inventory on behalf of its caller.
 
-import { Failure, correlation, exchange, send, verifyUser } from "./sts.js";
-import { serve } from "./web.js";
+import { answerFailures, caller, onBehalf, verified } from "agent-sts";
+import express from "express";
 
-const INVENTORY = "http://127.0.0.1:9001/stock";
+const http = onBehalf();
 
-serve(async (headers) => {
-  const { token, claims } = await verifyUser(headers);
-  const correlationId = correlation(headers);
-  const exchanged = await exchange(token, "coordinator", "inventory", correlationId);
-  const answer = await send(INVENTORY, {
-    headers: { "Authorization": `Bearer ${exchanged}`, "X-Correlation-ID": correlationId },
-  });
-  if (!answer.ok) throw new Failure(424, "failed_dependency", `the inventory answered ${answer.status}`);
-  return `${claims.sub} asked, ${await answer.text()}`;
-}, 9000);
+const app = express().use(verified());
+app.get("/stock", async (_request, response) => {
+  const answer = await http("http://127.0.0.1:9001/stock");
+  if (!answer.ok) throw new Error(`the inventory answered ${answer.status}`);
+  response.send(`${caller().subject.sub} asked, ${await answer.text()}`);
+});
+app.use(answerFailures).listen(9000, "127.0.0.1", () => console.log("listening on 127.0.0.1:9000"));

@@ -1,10 +1,11 @@
-// The inventory: verifies the token of an agent, and says for whom it acts.
+// The inventory: says who acts for whom.
 
-import { acting, requireScope, verifyAgent } from "./sts.js";
-import { serve } from "./web.js";
+import { caller, verified } from "agent-sts";
+import express from "express";
 
-serve(async (headers) => {
-  const { claims } = await verifyAgent(headers, "inventory");
-  requireScope(claims, "stock:read");
-  return `${acting(claims)} acts for ${claims.sub} of ${claims.tenant_id}: 7 bolts`;
-}, 9001);
+const app = express().use(verified());
+app.get("/stock", (_request, response) => {
+  const { actor, subject, tenant_id } = caller();
+  response.send(`${actor?.sub} acts for ${subject.sub} of ${tenant_id}: 7 bolts`);
+});
+app.listen(9001, "127.0.0.1", () => console.log("listening on 127.0.0.1:9001"));

@@ -16,6 +16,7 @@ use utoipa::{IntoResponses, ToSchema};
 
 use crate::header_pairs::{self, HeaderError, HeaderPairs};
 use crate::loaded::CallerError;
+use crate::matches::MatchError;
 use crate::metrics;
 
 /// The reason why there is no other answer.
@@ -82,14 +83,14 @@ impl CallApproval {
 
 /// An answer of the agent to its own caller.
 #[derive(Debug, Serialize, ToSchema)]
-struct AgentResponse {
+pub(super) struct AgentResponse {
     /// The status.
-    status: u16,
+    pub(super) status: u16,
     /// The headers, each as `[name, value]`.
     #[schema(value_type = Vec<Vec<String>>)]
-    headers: HeaderPairs,
+    pub(super) headers: HeaderPairs,
     /// The body.
-    body: String,
+    pub(super) body: String,
 }
 
 impl FailureKind {
@@ -120,6 +121,11 @@ impl FailureKind {
 impl Failure {
     fn new(error: FailureKind, message: impl Into<String>) -> Self {
         Self { error, code: None, message: message.into(), retry_after_seconds: None, approval: None, response: None }
+    }
+
+    /// A proxy whose configuration is wrong.
+    pub(super) fn misconfigured(message: impl Into<String>) -> Self {
+        Self::new(FailureKind::Misconfigured, message)
     }
 
     /// A malformed question.
@@ -159,6 +165,31 @@ impl Failure {
         let retry_after = self.retry_after_seconds.filter(|_| self.error == FailureKind::Unavailable);
         response.headers_mut().extend(retry_after.map(|after| (RETRY_AFTER, HeaderValue::from(after))));
         response
+    }
+
+    /// The answer that a proxy gives to the caller of the agent, for a request that must not be served.
+    pub(super) fn for_caller(self) -> AgentResponse {
+        match self.response {
+            Some(response) => *response,
+            // The message is for the agent's own people.
+            None => AgentResponse::bare(self.error),
+        }
+    }
+
+    /// The answer that a proxy gives to the agent, for a call that must not be made: that of
+    /// `POST /v1/headers`.
+    pub(super) fn for_agent(&self) -> AgentResponse {
+        let mut headers = AgentResponse::bare(self.error).headers;
+        let retry_after = self.retry_after_seconds.filter(|_| self.error == FailureKind::Unavailable);
+        headers.extend(retry_after.map(|after| ["retry-after".to_owned(), after.to_string()]));
+        let body = serde_json::to_string(self).unwrap_or_default();
+        AgentResponse { status: self.error.status().as_u16(), headers, body }
+    }
+}
+
+impl From<MatchError> for Failure {
+    fn from(error: MatchError) -> Self {
+        Self::new(FailureKind::Refused, error.to_string())
     }
 }
 
@@ -201,10 +232,22 @@ impl AgentResponse {
 
     /// The answer to a caller that is served when it sends its request again, with a new proof.
     fn new_request() -> Box<Self> {
-        let status = StatusCode::SERVICE_UNAVAILABLE.as_u16();
-        let headers = [("content-type", "application/json"), ("cache-control", "no-store"), ("retry-after", "1")];
-        let headers = headers.map(|(name, value)| [name.to_owned(), value.to_owned()]).into();
-        Box::new(Self { status, headers, body: r#"{"error":"temporarily_unavailable"}"#.to_owned() })
+        let mut answer = Self::bare(FailureKind::Unavailable);
+        answer.headers.push(["retry-after", "1"].map(str::to_owned));
+        Box::new(answer)
+    }
+
+    /// The answer that says the kind of a failure alone.
+    fn bare(kind: FailureKind) -> Self {
+        let code = match kind {
+            FailureKind::InvalidRequest => "invalid_request",
+            FailureKind::Unauthorized | FailureKind::Refused | FailureKind::NoRoute => "access_denied",
+            FailureKind::Misconfigured => "server_error",
+            FailureKind::Unavailable => "temporarily_unavailable",
+        };
+        let headers = [["content-type", "application/json"], ["cache-control", "no-store"]];
+        let headers = headers.map(|pair| pair.map(str::to_owned)).into();
+        Self { status: kind.status().as_u16(), headers, body: format!(r#"{{"error":"{code}"}}"#) }
     }
 }
 
@@ -230,13 +273,19 @@ impl IntoResponses for Failure {
 
 /// Answers a question, and counts the answer with the time that it took.
 pub(super) async fn timed(endpoint: &'static str, answer: impl Future<Output = Result<Response, Failure>>) -> Response {
+    counted(endpoint, answer).await.unwrap_or_else(Failure::into_response)
+}
+
+/// Counts the answer to a question with the time that it took.
+pub(super) async fn counted<T>(
+    endpoint: &'static str,
+    answer: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
     let start = Instant::now();
-    let (outcome, response) = match answer.await {
-        Ok(response) => ("answered", response),
-        Err(failure) => (failure.error.name(), failure.into_response()),
-    };
+    let answer = answer.await;
+    let outcome = answer.as_ref().map_or_else(|failure| failure.error.name(), |_answer| "answered");
     metrics::count_request(endpoint, outcome, start.elapsed());
-    response
+    answer
 }
 
 /// Reads the status of a target's answer.

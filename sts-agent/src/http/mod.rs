@@ -1,12 +1,14 @@
 //! The endpoints.
 //!
 //! What lives here: the routes with their description for the OpenAPI document (`openapi`), the
-//! intake of their bodies (`asked`), and all statuses and bodies (`answer`). What must never: a
+//! intake of their bodies (`asked`), the questions of a proxy by gRPC (`envoy`), and all statuses and
+//! bodies (`answer`). What must never: a
 //! decision. Another endpoint is a handler with a `utoipa::path` attribute and one line in
 //! [`routes`]: the document and the router are built from the same list.
 
 mod answer;
 mod asked;
+mod envoy;
 mod forget;
 mod observe;
 mod openapi;
@@ -86,6 +88,7 @@ fn router(api: Api) -> Router {
     let (questions, _document) = routes().split_for_parts();
     let authenticated = questions
         .route("/metrics", get(observe::metrics))
+        .route_service(envoy::PATH, envoy::service(&api))
         .layer(middleware::from_fn_with_state(api.clone(), authenticated));
     Router::new()
         .route("/healthz", get(observe::healthz))

@@ -109,7 +109,12 @@ pub(super) async fn verify(State(api): State<Api>, request: Request) -> Response
     .await
 }
 
-fn presented(method: Option<String>, path: Option<String>, peer: Option<String>) -> Result<Presented, Failure> {
+/// Returns the parts of a request that the verification needs.
+pub(super) fn presented(
+    method: Option<String>,
+    path: Option<String>,
+    peer: Option<String>,
+) -> Result<Presented, Failure> {
     let (method, path) = match (method, path) {
         (Some(method), Some(path)) => (asked::method(&method)?, path),
         (None, None) => return Ok(Presented::Headers),

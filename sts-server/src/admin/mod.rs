@@ -23,6 +23,7 @@ mod registry;
 mod revocations;
 mod session;
 mod sign_in;
+mod uses;
 
 use std::net::IpAddr;
 use std::ops::Deref;
@@ -43,9 +44,11 @@ pub use explain::ExplainRequest;
 pub use keys::{ListedKey, RotateRequest};
 pub use known_names::UnknownName;
 pub use reach::Reached;
+pub use registry::ExportedEntry;
 pub use revocations::{Named, Names, NotRevoked, Reach, RevocationDone, RevokeRequest, StandingRevocation};
 pub use session::Session;
 pub use sign_in::{CALLBACK, PendingSignIn, Returned, SignIn, SignInError};
+pub use uses::{Unused, UnusedEntry, Uses};
 
 use crate::config::Config;
 use crate::environment;

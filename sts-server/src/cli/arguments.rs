@@ -128,7 +128,7 @@ pub enum Command {
     /// until now are refused until the revocation is lifted. New tokens are still issued. If --hold
     /// is given, tokens are refused whenever they are issued, and an agent cannot authenticate.
     #[command(
-        override_usage = "sts-server revoke <--jti|--txn|--sub|--agent|--tenant> <NAME> [OPTIONS]\n       sts-server revoke --list"
+        override_usage = "sts-server revoke <--jti|--txn|--sub|--agent|--tenant|--owner> <NAME> [OPTIONS]\n       sts-server revoke --list"
     )]
     Revoke(RevokeArguments),
     /// Shows the content of tokens.
@@ -159,10 +159,13 @@ impl Command {
             Self::Health => Some("`health` asks the server of a configuration: ask /readyz of another one"),
             Self::Migrate => Some("`migrate` needs the database: a server migrates it when it starts"),
             Self::Apply(_) => Some("`apply` needs the database and its master key"),
-            Self::Registry(_) => Some("`registry` needs the database and its master key"),
+            Self::Registry(RegistryCommand::Accept { .. }) => {
+                Some("`registry accept` needs the master key: its holder trusts the rows, and no operator of the API")
+            }
             Self::Keys(KeysCommand::Reseal { .. }) => Some("`keys reseal` needs both master keys"),
             Self::Audit(command) => command.needs_this_machine(),
             Self::Explain(_)
+            | Self::Registry(RegistryCommand::Export | RegistryCommand::Unused { .. })
             | Self::Approvals(_)
             | Self::Keys(KeysCommand::List | KeysCommand::Rotate { .. } | KeysCommand::Revoke { .. })
             | Self::Revoke(_)
@@ -285,6 +288,15 @@ pub enum RegistryCommand {
         /// List the rows without accepting them.
         #[arg(long)]
         dry_run: bool,
+    },
+    /// Lists the agents and the delegations that no issued token used lately.
+    ///
+    /// A use is a token that the audit log has. An entry that is new, and was not used yet, is
+    /// listed too. Servers remember uses for 400 days, longer than `audit.retain`.
+    Unused {
+        /// The number of days without a use.
+        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u16).range(1..=365))]
+        days: u16,
     },
 }
 
@@ -434,7 +446,7 @@ pub struct RevokeArguments {
     /// user.
     #[arg(long, value_name = "URL")]
     pub issuer: Option<String>,
-    /// Refuse new tokens too, until lifted. Goes with --sub, --agent and --tenant.
+    /// Refuse new tokens too, until lifted. Goes with --sub, --agent, --tenant and --owner.
     #[arg(long)]
     pub hold: bool,
     /// Revoke the name even if the registry does not know it.
@@ -466,6 +478,9 @@ pub struct RevokedArguments {
     /// A tenant.
     #[arg(long)]
     pub tenant: Option<String>,
+    /// Each agent with this `owner`.
+    #[arg(long)]
+    pub owner: Option<String>,
     /// List the revocations in force.
     #[arg(long, conflicts_with_all = ["issuer", "hold", "unknown", "lift"])]
     pub list: bool,

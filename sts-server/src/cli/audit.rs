@@ -7,24 +7,21 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
-use sts_jose::{hex, unhex};
+use serde::Serialize;
 
 use super::arguments::Options;
 use super::audit_arguments::{AuditCommand, AuditFilterArguments, AuditListArguments};
-use super::backend::{ListedRow, OpenDatabase, ReadBackend, RowContent, records};
+use super::backend::{ListedRow, OpenDatabase, ReadBackend, RowContent};
 use super::output::{Output, Style, counted, read};
 use super::serve::until_told;
 use super::{CliError, audit_line, story};
-use crate::admin::{Administration, AuditQuery, AuditTime, By, Records};
+use crate::admin::{Administration, AuditQuery, AuditTime, By};
 use crate::keys;
-use crate::record::{self, AuditFault, AuditReport};
+use crate::record::{self, AuditFault, AuditReport, ExportedHead};
 use crate::server::{Foundation, Surroundings};
-use crate::storage::{AuditHead, AuditOrder, MAC_BYTES, StoredAuditRow};
+use crate::storage::{AuditHead, AuditOrder};
 use crate::ttl::Ttl;
 
-/// The number of rows that are read at once.
-const PAGE: u32 = 1000;
 /// The maximum number of events in a list for people and in a story, unless a limit is given.
 const LISTED: u32 = 100;
 const STORY: u32 = 1000;
@@ -65,8 +62,8 @@ pub(super) async fn run(
             acknowledge(&database.administration, row, why, heads.as_deref(), out).await
         }
         AuditCommand::Export { heads } => {
-            let records = records(options, surroundings, out).await?;
-            if *heads { export_heads(&records, out).await } else { export(&records, out).await }
+            let backend = ReadBackend::of(options, surroundings, out).await?;
+            if *heads { export_heads(&backend, out).await } else { export(&backend, out).await }
         }
     }
 }
@@ -321,28 +318,16 @@ fn describe(fault: &AuditFault) -> String {
     format!("{what} ({writer}:{sequence})")
 }
 
-/// A head in the format of `export --heads`.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ExportedHead {
-    writer: String,
-    writer_sequence: i64,
-    mac: String,
-}
-
-async fn export_heads(records: &Records, out: &mut Output) -> Result<ExitCode, CliError> {
-    for AuditHead { writer, writer_sequence, mac } in records.audit_heads().await? {
-        out.json(&ExportedHead { writer, writer_sequence, mac: hex(&mac) })?;
+async fn export_heads(backend: &ReadBackend, out: &mut Output) -> Result<ExitCode, CliError> {
+    for head in backend.audit_heads().await? {
+        out.json(&head)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn read_heads(path: &Path) -> Result<Vec<AuditHead>, CliError> {
     let head = |(number, line): (usize, &str)| {
-        let head = serde_json::from_str::<ExportedHead>(line).ok();
-        let head = head.and_then(|ExportedHead { writer, writer_sequence, mac }| {
-            Some(AuditHead { writer, writer_sequence, mac: mac_of(&mac)? })
-        });
+        let head = serde_json::from_str(line).ok().and_then(ExportedHead::head);
         head.ok_or_else(|| {
             let place = format!("{}:{}", path.display(), number + 1);
             CliError::Argument(format!("{place}: not a line that `sts-server audit export --heads` wrote"))
@@ -352,24 +337,14 @@ fn read_heads(path: &Path) -> Result<Vec<AuditHead>, CliError> {
     text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(head).collect()
 }
 
-async fn export(records: &Records, out: &mut Output) -> Result<ExitCode, CliError> {
-    let mut after: Option<(String, i64)> = None;
+async fn export(backend: &ReadBackend, out: &mut Output) -> Result<ExitCode, CliError> {
+    let mut after = None;
     loop {
-        let place = after.as_ref().map(|(writer, sequence)| (writer.as_str(), *sequence));
-        let rows = records.audit_chain(place, PAGE).await?;
-        let Some(last) = rows.last() else { return Ok(ExitCode::SUCCESS) };
-        let next = Some((last.row.writer.clone(), last.row.writer_sequence));
-        for StoredAuditRow { row, .. } in &rows {
-            out.json(&serde_json::json!({
-                "writer": row.writer,
-                "writer_sequence": row.writer_sequence,
-                "body": row.body,
-                "mac": hex(&row.mac),
-            }))?;
+        let (rows, next) = backend.audit_rows(after.as_ref()).await?;
+        for row in &rows {
+            out.json(row)?;
         }
-        // The name of a writer may contain bytes that are not text. Reading on from it would then
-        // return it again.
-        if after == next {
+        if rows.is_empty() || next.is_none() {
             return Ok(ExitCode::SUCCESS);
         }
         after = next;
@@ -414,8 +389,4 @@ fn show_with_cursor(row: &ListedRow, out: &mut Output) -> Result<(), CliError> {
         }
         RowContent::Malformed { .. } => show(row, out),
     }
-}
-
-fn mac_of(text: &str) -> Option<Vec<u8>> {
-    unhex(text).filter(|mac| mac.len() == MAC_BYTES)
 }

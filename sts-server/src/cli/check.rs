@@ -25,7 +25,9 @@ pub(super) async fn run(
     let loaded = loaded(options)?;
     let mut faults = loaded.faults;
     if let Some(path) = &loaded.registry {
-        faults.extend(registry::check(&RegistryFile::read(path), loaded.config.as_ref()));
+        let file = RegistryFile::read(path);
+        faults.extend(registry::check(&file, loaded.config.as_ref()));
+        faults.extend(registry::expiring(&file, surroundings.clock.now()));
     }
     if let Some(config) = &loaded.config {
         faults.extend(certificate_fault(config, surroundings.clock.now()));

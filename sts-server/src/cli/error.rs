@@ -98,9 +98,9 @@ pub enum CliError {
     /// The name to revoke is unknown.
     #[error("{}", with_advice(.0))]
     Unknown(UnknownName),
-    /// The approval cannot be shown or decided.
+    /// The operation is denied, or cannot be performed now.
     #[error("{}", .0.detail())]
-    Approval(Denied),
+    Denied(Denied),
     /// The server of `--via` did not do it.
     #[error(transparent)]
     Via(#[from] ViaError),
@@ -118,11 +118,8 @@ pub enum CliError {
 impl CliError {
     /// Returns true if the database or the server does not answer, and may answer later.
     pub(super) fn is_outage(&self) -> bool {
-        match self {
-            Self::Storage(error) => error.is_outage(),
-            Self::Via(error) => error.is_outage(),
-            _ => false,
-        }
+        matches!(self, Self::Storage(error) if error.is_outage())
+            || matches!(self, Self::Via(error) if error.is_outage())
     }
 }
 
@@ -150,7 +147,7 @@ impl From<Denied> for CliError {
     fn from(denied: Denied) -> Self {
         match denied {
             Denied::Storage(error) => Self::Storage(error),
-            denied => Self::Approval(denied),
+            denied => Self::Denied(denied),
         }
     }
 }
@@ -158,6 +155,7 @@ impl From<Denied> for CliError {
 impl From<NotRevoked> for CliError {
     fn from(error: NotRevoked) -> Self {
         match error {
+            NotRevoked::Wrong(wrong) => Self::Wrong(wrong),
             NotRevoked::Unknown(unknown) => Self::Unknown(unknown),
             NotRevoked::Storage(error) => Self::Storage(error),
         }

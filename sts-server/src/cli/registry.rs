@@ -6,9 +6,9 @@ use serde_json::json;
 
 use super::CliError;
 use super::arguments::{Options, RegistryCommand};
-use super::backend::{OpenDatabase, records};
-use super::output::{Output, Style};
-use crate::admin::{Administration, By, Records};
+use super::backend::{OpenDatabase, ReadBackend};
+use super::output::{Output, Style, counted, to_the_second};
+use crate::admin::{Administration, By};
 use crate::server::Surroundings;
 
 pub(super) async fn run(
@@ -18,16 +18,38 @@ pub(super) async fn run(
     out: &mut Output,
 ) -> Result<ExitCode, CliError> {
     match command {
-        RegistryCommand::Export => export(&records(options, surroundings, out).await?, out).await,
+        RegistryCommand::Export => export(&ReadBackend::of(options, surroundings, out).await?, out).await,
         RegistryCommand::Accept { dry_run } => {
             let database = OpenDatabase::of(options, surroundings, out).await?;
             accept(&database.administration, *dry_run, out).await
         }
+        RegistryCommand::Unused { days } => {
+            unused(&ReadBackend::of(options, surroundings, out).await?, *days, out).await
+        }
     }
 }
 
-async fn export(records: &Records, out: &mut Output) -> Result<ExitCode, CliError> {
-    let exported = records.export().await?;
+async fn unused(backend: &ReadBackend, days: u16, out: &mut Output) -> Result<ExitCode, CliError> {
+    let unused = backend.unused(days).await?;
+    if out.is_json() {
+        out.json(&unused)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    for entry in &unused.entries {
+        let last =
+            entry.last_used_at.map_or_else(|| "never used".to_owned(), |at| format!("used {}", to_the_second(at)));
+        let owner = entry.owner.as_ref().map(|owner| format!(", owner {owner}")).unwrap_or_default();
+        let disabled = if entry.disabled { ", disabled" } else { "" };
+        out.line(&format!("{} {}: {last}{owner}{disabled}", entry.kind, entry.id))?;
+    }
+    let summary =
+        format!("{} without a use since {}", counted(unused.entries.len(), "entry"), to_the_second(unused.since));
+    out.line(&summary)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn export(backend: &ReadBackend, out: &mut Output) -> Result<ExitCode, CliError> {
+    let exported = backend.export().await?;
     if out.is_json() {
         out.json(&exported)?;
     } else {

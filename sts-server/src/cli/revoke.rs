@@ -57,11 +57,14 @@ fn printable(name: &str) -> String {
 
 fn in_words(done: &RevocationDone, named: &Named) -> String {
     let until = done.expires_at.map_or_else(|| "lifted".to_owned(), to_the_second);
-    let revoked = format!("revoked: {}, until {until}", counted(done.revoked, "entry"));
+    let mut revoked = format!("revoked: {}, until {until}", counted(done.revoked, "entry"));
+    if let Some(owner) = &named.owner {
+        revoked = format!("{} of {owner}: {}\n{revoked}", counted(done.agents.len(), "agent"), done.agents.join(" "));
+    }
     if named.jti.is_some() || named.txn.is_some() {
         return revoked;
     }
-    match (done.hold, named.agent.is_some()) {
+    match (done.hold, named.agent.is_some() || named.owner.is_some()) {
         (true, _) => format!("{revoked}\non hold: new tokens are refused too"),
         (false, true) => format!("{revoked}\ndoes not stop new tokens: use --hold or disable the entry"),
         (false, false) => format!("{revoked}\ndoes not stop new tokens: use --hold"),
@@ -80,6 +83,7 @@ fn named(arguments: &RevokeArguments) -> Named {
         sub: what.sub.clone(),
         agent: what.agent.clone(),
         tenant: what.tenant.clone(),
+        owner: what.owner.clone(),
         issuer: arguments.issuer.clone(),
         hold: arguments.hold,
         unknown: arguments.unknown,

@@ -307,6 +307,12 @@ impl Sts {
         self.now().as_millisecond() - self.confirmed_at.load(Ordering::Acquire)
     }
 
+    /// Returns the time at which the snapshot was last known to equal the database.
+    #[must_use]
+    pub fn confirmed_at(&self) -> Timestamp {
+        Timestamp::from_millisecond(self.confirmed_at.load(Ordering::Acquire)).unwrap_or(Timestamp::MIN)
+    }
+
     /// Returns the present time.
     #[must_use]
     pub fn now(&self) -> Timestamp {

@@ -1,11 +1,14 @@
 //! The members of an event that a search selects by, and the summaries that lead to them.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use aws_lc_rs::digest;
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
+
+use super::KEY_TEXT_BYTES;
 
 /// The number of ids that a summary covers.
 pub(super) const SUMMARY_IDS: i64 = 256;
@@ -17,6 +20,9 @@ const BITS_PER_VALUE: usize = 12;
 /// The longest filter that a search reads, in bytes. Longer than that of 256 events, which have nine
 /// values each. It bounds the memory of a search.
 const LONGEST_FILTER: usize = 4096;
+
+/// The kind of the event of an issued token.
+const ISSUED: &str = "token.issued";
 
 /// The filter that holds every value.
 const HOLDS_ALL: &[u8] = &[0xff];
@@ -70,9 +76,13 @@ impl AuditField {
     }
 }
 
-/// The values of an event by which a search selects.
+/// The values of an event that a summary is made of.
 #[derive(Debug, Deserialize)]
 struct SummarizedEvent<'a> {
+    #[serde(borrow)]
+    at: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    delegation: Option<Cow<'a, str>>,
     #[serde(borrow)]
     event: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -94,6 +104,14 @@ struct SummarizedEvent<'a> {
 }
 
 impl<'a> SummarizedEvent<'a> {
+    /// Returns the delegation that the event's token was issued under, and the time of the event.
+    fn use_of(&self) -> Option<(&str, i64)> {
+        let at: Timestamp = self.at.as_deref().filter(|_| self.event.as_deref() == Some(ISSUED))?.parse().ok()?;
+        let delegation = self.delegation.as_deref().filter(|delegation| delegation.len() <= KEY_TEXT_BYTES)?;
+        Some((delegation, at.as_millisecond()))
+    }
+
+    /// Returns the values by which a search selects.
     fn values(self) -> impl Iterator<Item = (AuditField, Cow<'a, str>)> {
         let values = [
             (AuditField::Event, self.event),
@@ -164,17 +182,25 @@ pub(super) struct AuditSummary {
     pub(super) segment: i64,
     pub(super) names: Vec<u8>,
     pub(super) identifiers: Vec<u8>,
+    /// The delegations that tokens were issued under, with the time of the last one in milliseconds.
+    pub(super) uses: BTreeMap<String, i64>,
 }
 
 impl AuditSummary {
     /// Summarizes the bodies of all events of a segment. A body that is no event may match every
     /// search.
     pub(super) fn of<'a>(segment: i64, bodies: impl Iterator<Item = &'a str>) -> Self {
-        let mut values = HashSet::new();
+        let (mut values, mut uses) = (HashSet::new(), BTreeMap::new());
+        let mut is_malformed = false;
         for body in bodies {
             let Ok(event) = serde_json::from_str::<SummarizedEvent<'_>>(body) else {
-                return Self { segment, names: HOLDS_ALL.to_vec(), identifiers: HOLDS_ALL.to_vec() };
+                is_malformed = true;
+                continue;
             };
+            if let Some((delegation, at)) = event.use_of() {
+                let last = uses.entry(delegation.to_owned()).or_insert(at);
+                *last = at.max(*last);
+            }
             values.extend(event.values());
         }
         // Most events share most of their values, and each distinct value is digested once.
@@ -186,7 +212,19 @@ impl AuditSummary {
                 SummaryPart::Identifiers => identifiers.insert(digest),
             };
         }
-        Self { segment, names: filter_of(&names), identifiers: filter_of(&identifiers) }
+        let [names, identifiers] =
+            [names, identifiers].map(|values| if is_malformed { HOLDS_ALL.to_vec() } else { filter_of(&values) });
+        Self { segment, names, identifiers, uses }
+    }
+
+    /// Returns the uses of several segments together, ordered by delegation.
+    pub(super) fn uses_of(summaries: &[Self]) -> BTreeMap<&str, i64> {
+        let mut uses = BTreeMap::new();
+        for (delegation, at) in summaries.iter().flat_map(|summary| &summary.uses) {
+            let last = uses.entry(delegation.as_str()).or_insert(*at);
+            *last = (*last).max(*at);
+        }
+        uses
     }
 }
 

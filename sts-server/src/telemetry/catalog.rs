@@ -116,6 +116,18 @@ pub(crate) static FOLLOW_FAILURES: Metric =
     metric("sts_follow_failures_total", Counter, &[], "Failed attempts to follow changes in the database.");
 pub(crate) static REVOCATIONS: Metric =
     metric("sts_revocations", Gauge, &[], "Revocations in the snapshot of this server.");
+pub(crate) static REGISTRY_NEXT_EXPIRY: Metric = metric(
+    "sts_registry_next_expiry_seconds",
+    Gauge,
+    &[],
+    "Time until the next enabled agent or delegation expires. Absent if none will.",
+);
+pub(crate) static REGISTRY_EXPIRING: Metric = metric(
+    "sts_registry_expiring",
+    Gauge,
+    &["kind"],
+    "Enabled entries that expire within 14 days. `kind` is `agent` or `delegation`.",
+);
 pub(crate) static APPROVALS: Metric = metric(
     "sts_approvals",
     Gauge,
@@ -233,6 +245,8 @@ pub static METRICS: &[&Metric] = &[
     &SNAPSHOT_VERSION,
     &FOLLOW_FAILURES,
     &REVOCATIONS,
+    &REGISTRY_NEXT_EXPIRY,
+    &REGISTRY_EXPIRING,
     &APPROVALS,
     &APPROVALS_OLDEST,
     &APPROVAL_NOTICES,

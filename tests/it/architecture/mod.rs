@@ -73,7 +73,7 @@ const AGENT: Building = Building {
         &["http"],
         &["live"],
         &["loaded"],
-        &["contexts", "listen"],
+        &["contexts", "listen", "matches"],
         &["header_pairs", "metrics"],
     ],
     exceptions: &[],

@@ -17,6 +17,7 @@ mod retention;
 mod revoke;
 mod serve;
 mod token;
+mod unused;
 mod via;
 
 use std::sync::Arc;

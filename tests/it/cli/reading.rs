@@ -50,7 +50,8 @@ async fn without_the_master_key_an_altered_row_is_shown_as_it_is_stored() {
     let (shop, server) = Shop::serving().await;
     assert_eq!(server.end().await, Some(0));
     let url = format!("sqlite://{}", shop.folder.path("sts.db").display());
-    let mut database: sqlx::SqliteConnection = sqlx::Connection::connect(&url).await.expect("a database");
+    let mut database: sqlx::SqliteConnection =
+        <sqlx::SqliteConnection as sqlx::Connection>::connect(&url).await.expect("a database");
     let altered = "UPDATE entries SET body = replace(body, 'stock:read', 'stock:write') WHERE kind = 'delegation'";
     sqlx::query(altered).execute(&mut database).await.expect("a row");
     let accepted = shop.folder.run(&["registry", "accept", "--dry-run"]).await;

@@ -72,11 +72,17 @@ async fn what_a_command_reads_is_the_same_by_a_server_as_beside_the_database() {
         (&["audit", "list", "--outcome", "refused", "--since", "1h"], 0),
         (&["audit", "list", "--correlation", "the-request-of-alice"], 0),
         (&["audit", "list", "--correlation", "another"], 1),
+        (&["audit", "export"], 0),
+        (&["audit", "export", "--heads"], 0),
     ] {
         let text = same(&shop, (&laptop, &server), arguments, code).await;
         let json = same(&shop, (&laptop, &server), &[arguments, &["--json"]].concat(), code).await;
         let is_empty = arguments[0] == "approvals" || code == 1;
         assert!(is_empty || (!text.is_empty() && !json.is_empty()), "{arguments:?}");
+    }
+    for arguments in [&["registry", "export"][..], &["registry", "export", "--json"]] {
+        let [here, there] = [shop.folder.run(arguments).await, laptop.run(server.admin(), "admin", arguments).await];
+        assert_eq!(here.ended_with(0), there.ended_with(0), "{arguments:?}");
     }
     // Each explanation is of its moment: what they say of times differs.
     for role in ["reader", "admin"] {
@@ -128,6 +134,8 @@ async fn a_refusal_by_a_server_names_flags_and_roles() {
         ("operator", &["revoke", "--jti", "x", "--hold"], "error: --hold: is only for sub, agent and tenant"),
         ("reader", &["revoke", "--agent", "inventory"], "refused: the token must have the role operator"),
         ("operator", &["keys", "revoke", "x"], "refused: the token must have the role admin"),
+        ("operator", &["registry", "export"], "refused: the token must have the role admin"),
+        ("admin", &["registry", "accept"], "`registry accept` needs the master key"),
         ("reader", &["approvals", "show", "x"], "The object does not exist. (not_found)"),
         ("reader", &["serve"], "--via (STS_VIA): `serve` starts a server on this machine"),
         ("reader", &["audit", "verify"], "`audit verify` needs the master key"),

@@ -1,5 +1,6 @@
 //! Real clients of others, against the real program.
 
+mod agentgateway;
 mod clients;
 mod kagent;
 mod outcomes;

@@ -3,8 +3,11 @@
 mod callers;
 mod calls;
 mod details;
+mod envoy;
 mod packages;
 mod process;
+
+pub(crate) use packages::compiled_typescript;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -8,6 +8,7 @@ use serde_json::json;
 use sts_tests::Harness;
 use sts_tests::local_agent::{LocalAgent, LocalFolder};
 use sts_tests::process::free_address;
+use tempfile::TempDir;
 use tokio::process::Command;
 
 /// The longest that the tests of a package may take, on a busy machine.
@@ -51,12 +52,10 @@ impl World {
 
     async fn run(&self, mut command: Command) {
         command.env("AGENT_STS_WORLD", self.folder.path("world.json"));
-        command.env("AGENT_STS_CONTRACT", source("sts-agent/contract.json")).stdin(Stdio::null()).kill_on_drop(true);
+        command.env("AGENT_STS_CONTRACT", source("sts-agent/contract.json"));
         // Another machine's proxy settings are not for a server on loopback.
         command.env("NO_PROXY", "*").env("no_proxy", "*");
-        let output = tokio::time::timeout(PATIENCE, command.output()).await.expect("it ends").expect("it runs");
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        assert!(output.status.success(), "{}\n{}", text(&output.stdout), text(&output.stderr));
+        ends_well(command).await;
     }
 }
 
@@ -85,26 +84,35 @@ async fn the_package_in_python_passes_its_own_tests() {
 
 #[tokio::test]
 async fn the_package_in_typescript_passes_its_own_tests() {
+    let Some(here) = compiled_typescript().await else { return };
+    let tests = ["contract", "real", "requests"].map(|name| format!("dist/test/{name}.test.js"));
+    let mut node = Command::new("node");
+    node.current_dir(here.path()).args(["--test", "--test-reporter=spec"]).args(tests);
+    World::open().await.run(node).await;
+}
+
+/// The package in TypeScript with its tests, compiled in a folder that is removed when dropped. `None` where the machine has no npm.
+pub(crate) async fn compiled_typescript() -> Option<TempDir> {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("agent-sts-typescript");
     let files = ["package.json", "package-lock.json"];
     if !sts_tests::node_packages(&directory, &source("typescript"), &files, "the package in TypeScript").await {
-        return;
+        return None;
     }
     // The packages are found from a folder below theirs.
     let here = tempfile::tempdir_in(&directory).expect("the target folder is ours");
     for part in ["src", "test", "tsconfig.json", "package.json"] {
         std::os::unix::fs::symlink(source("typescript").join(part), here.path().join(part)).expect("it is ours");
     }
-    let command = |program: &str, arguments: &[&str]| {
-        let mut command = Command::new(program);
-        command.current_dir(here.path()).args(arguments);
-        command
-    };
-    let compiler = directory.join("node_modules/.bin/tsc");
-    let world = World::open().await;
-    world.run(command(compiler.to_str().expect("UTF-8"), &["--preserveSymlinks", "--project", "."])).await;
-    let tests = ["contract", "real", "requests"].map(|name| format!("dist/test/{name}.test.js"));
-    let mut node = command("node", &["--test", "--test-reporter=spec"]);
-    node.args(tests);
-    world.run(node).await;
+    let mut compiler = Command::new(directory.join("node_modules/.bin/tsc"));
+    compiler.current_dir(here.path()).args(["--preserveSymlinks", "--project", "."]);
+    ends_well(compiler).await;
+    Some(here)
+}
+
+/// Runs a command to its end.
+async fn ends_well(mut command: Command) {
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    let output = tokio::time::timeout(PATIENCE, command.output()).await.expect("it ends").expect("it runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{}\n{}", text(&output.stdout), text(&output.stderr));
 }

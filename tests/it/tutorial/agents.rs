@@ -1,12 +1,15 @@
 //! The agents of the examples, at the addresses of a test.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use sts_tests::process::build;
+use tempfile::TempDir;
 
 use super::terminal::Reader;
 use super::{Addresses, COORDINATOR, INVENTORY, SERVICE};
+use crate::local_agent::compiled_typescript;
 
 /// Folders of an example that a build or a run makes.
 const MADE: [&str; 5] = [".venv", "dist", "node_modules", "sts-dev", "__pycache__"];
@@ -71,20 +74,32 @@ pub(super) async fn install_python(reader: &Reader) {
     let installed = libraries.expect("a folder").path().join("site-packages/agent_sts.pth");
     fs::write(installed, format!("{}\n", package.display())).expect("the target folder is ours");
     install_local_process(reader).await;
-    std::os::unix::fs::symlink(environment, reader.folder().join(".venv")).expect("the folder is ours");
+    symlink(environment, reader.folder().join(".venv")).expect("the folder is ours");
 }
 
-/// Gives the reader's folder the pinned packages. Returns false where the machine has no npm, which CI always has.
-pub(super) async fn install_typescript(reader: &Reader) -> bool {
+/// Gives the reader's folder the pinned packages, with the one of this repository, which lives as long as what is returned. `None` where the
+/// machine has no npm, which CI always has.
+pub(super) async fn install_typescript(reader: &Reader) -> Option<TempDir> {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tutorial-node");
     let files = ["package.json", "package-lock.json"];
     if !sts_tests::node_packages(&directory, &source("examples/typescript"), &files, "the tutorial in TypeScript").await
     {
-        return false;
+        return None;
     }
-    let packages = directory.join("node_modules");
-    std::os::unix::fs::symlink(packages, reader.folder().join("node_modules")).expect("the folder is ours");
-    true
+    let ours = compiled_typescript().await?;
+    let packages = reader.folder().join("node_modules");
+    fs::create_dir(&packages).expect("the folder is ours");
+    for package in
+        fs::read_dir(directory.join("node_modules")).expect("the packages").map(|entry| entry.expect("an entry"))
+    {
+        // This one leads to the repository, where it is not compiled.
+        if package.file_name() != "agent-sts" {
+            symlink(package.path(), packages.join(package.file_name())).expect("the folder is ours");
+        }
+    }
+    symlink(ours.path(), packages.join("agent-sts")).expect("the folder is ours");
+    install_local_process(reader).await;
+    Some(ours)
 }
 
 fn source(path: &str) -> PathBuf {

@@ -25,6 +25,7 @@ const FOLLOWED: [&str; 12] = [
 
 /// The commands that no test of this folder runs, by how they begin, each with the reason.
 const NOT_RUN: &[(&str, &str)] = &[
+    ("(cd ../../typescript && npm ci", "downloads packages: the test compiles the package as its own tests do"),
     (".venv/bin/pip install", "downloads packages: the test shares those of the other tests"),
     ("POSTGRES_VERSION=17 deploy/test", "needs a Docker engine"),
     (

@@ -58,7 +58,7 @@ async fn the_tutorial_prints_what_it_shows_with_agents_in_python() {
 #[tokio::test]
 async fn the_tutorial_prints_what_it_shows_with_agents_in_typescript() {
     let (mut reader, addresses) = (Reader::new().await, Addresses::free());
-    if agents::install_typescript(&reader).await {
+    if let Some(_package) = agents::install_typescript(&reader).await {
         follow_tutorial(&mut reader, &addresses, "TypeScript", "examples/typescript").await;
     }
 }

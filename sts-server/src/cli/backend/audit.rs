@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::super::CliError;
 use super::{AdminClient, ReadBackend, ViaError};
 use crate::admin::{AuditQuery, AuditTime};
-use crate::record::{Event, cut, event_of};
+use crate::record::{Event, ExportedHead, ExportedRow, cut, event_of};
 use crate::storage::{AuditFilter, AuditOrder, AuditPage, StoredAuditRow, UncheckedAuditRow};
 
 /// The number of rows that are read at once, which is the maximum of the admin API.
@@ -19,6 +19,15 @@ pub(in crate::cli) struct AuditRows {
     pub(in crate::cli) rows: Vec<ListedRow>,
     /// The cursor after which the next page begins. `None` at the end of the log.
     pub(in crate::cli) next: Option<i64>,
+}
+
+/// A place in the chains of the audit log.
+#[derive(Debug)]
+pub(in crate::cli) enum ChainPlace {
+    /// The writer and the sequence of a row of the database.
+    Row(String, i64),
+    /// The cursor of a server.
+    Cursor(String),
 }
 
 /// A row of the audit log.
@@ -64,6 +73,43 @@ struct ApiMalformedRow {
 }
 
 impl ReadBackend {
+    /// Returns the last row of each chain.
+    pub(in crate::cli) async fn audit_heads(&self) -> Result<Vec<ExportedHead>, CliError> {
+        match self {
+            Self::Database(records) => Ok(records.audit_heads().await?.into_iter().map(ExportedHead::from).collect()),
+            Self::Server(server) => Ok(server.list(&["audit", "heads"], "heads").await?),
+        }
+    }
+
+    /// Returns a page of the rows of the chains, and the place after which the next one begins.
+    pub(in crate::cli) async fn audit_rows(
+        &self,
+        after: Option<&ChainPlace>,
+    ) -> Result<(Vec<ExportedRow>, Option<ChainPlace>), CliError> {
+        match self {
+            Self::Database(records) => {
+                let place = match after {
+                    Some(ChainPlace::Row(writer, sequence)) => Some((writer.as_str(), *sequence)),
+                    Some(ChainPlace::Cursor(_)) | None => None,
+                };
+                let rows = records.audit_chain(place, PAGE).await?;
+                let last = rows.last().map(|row| (row.row.writer.clone(), row.row.writer_sequence));
+                // The name of a writer may contain bytes that are not text. Reading on from it would return it again.
+                let last = last.filter(|(writer, sequence)| place != Some((writer.as_str(), *sequence)));
+                let next = last.map(|(writer, sequence)| ChainPlace::Row(writer, sequence));
+                Ok((rows.into_iter().map(|row| ExportedRow::from(row.row)).collect(), next))
+            }
+            Self::Server(server) => {
+                let cursor = match after {
+                    Some(ChainPlace::Cursor(cursor)) => Some(cursor.as_str()),
+                    Some(ChainPlace::Row(..)) | None => None,
+                };
+                let (rows, next) = server.list_page(&["audit", "rows"], "rows", cursor).await?;
+                Ok((rows, next.map(ChainPlace::Cursor)))
+            }
+        }
+    }
+
     /// Returns a page of at most `limit` rows after the cursor `after`, in this order.
     pub(in crate::cli) async fn audit(
         &self,

@@ -163,19 +163,53 @@ impl AdminClient {
         self.send(Method::DELETE, path, query, Bytes::new()).await.map(drop)
     }
 
+    /// Returns the members of all pages, with the elements of each list in one.
+    pub(super) async fn whole(&self, path: &[&str]) -> Result<serde_json::Map<String, Value>, ViaError> {
+        let (mut whole, mut after) = (serde_json::Map::new(), None);
+        loop {
+            let page = self.page(path, after.as_deref()).await?;
+            for (name, value) in page.members {
+                match (whole.get_mut(&name), value) {
+                    (Some(Value::Array(elements)), Value::Array(more)) => elements.extend(more),
+                    (_, value) => drop(whole.insert(name, value)),
+                }
+            }
+            if page.next.is_none() || page.next == after {
+                return Ok(whole);
+            }
+            after = page.next;
+        }
+    }
+
+    async fn page(&self, path: &[&str], after: Option<&str>) -> Result<ListPage, ViaError> {
+        let query: Vec<(&str, &str)> = after.map(|after| ("after", after)).into_iter().collect();
+        self.get(path, &query).await
+    }
+
+    /// Returns a page of a list, and the cursor of the next one. `member` names the list in an answer.
+    pub(super) async fn list_page<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        member: &str,
+        after: Option<&str>,
+    ) -> Result<(Vec<T>, Option<String>), ViaError> {
+        let mut page = self.page(path, after).await?;
+        let listed = page.members.remove(member).unwrap_or_default();
+        let elements = serde_json::from_value(listed).map_err(|source| self.unreadable(source))?;
+        // A server that repeats a cursor has no further page.
+        Ok((elements, page.next.filter(|next| after != Some(next.as_str()))))
+    }
+
     /// Returns all elements of a list, page by page. `member` names the list in an answer.
     pub(super) async fn list<T: DeserializeOwned>(&self, path: &[&str], member: &str) -> Result<Vec<T>, ViaError> {
         let (mut elements, mut after) = (Vec::new(), None);
         loop {
-            let query: Vec<(&str, &str)> = after.as_deref().map(|after| ("after", after)).into_iter().collect();
-            let mut page: ListPage = self.get(path, &query).await?;
-            let listed = page.members.remove(member).unwrap_or_default();
-            elements.extend(serde_json::from_value::<Vec<T>>(listed).map_err(|source| self.unreadable(source))?);
-            // A server that repeats a cursor has no further page.
-            if page.next.is_none() || page.next == after {
+            let (page, next): (Vec<T>, Option<String>) = self.list_page(path, member, after.as_deref()).await?;
+            elements.extend(page);
+            if next.is_none() {
                 return Ok(elements);
             }
-            after = page.next;
+            after = next;
         }
     }
 
@@ -237,11 +271,8 @@ impl AdminClient {
 impl ViaError {
     /// Returns true if the same request may succeed later.
     pub(in crate::cli) fn is_outage(&self) -> bool {
-        match self {
-            Self::NoAnswer { .. } => true,
-            Self::Refused(problem) => [429, 503].contains(&problem.status),
-            _ => false,
-        }
+        let is_later = |problem: &ApiProblem| [429, 503].contains(&problem.status);
+        matches!(self, Self::NoAnswer { .. }) || matches!(self, Self::Refused(problem) if is_later(problem))
     }
 
     /// Returns true if the named object does not exist.

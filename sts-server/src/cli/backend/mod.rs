@@ -8,7 +8,7 @@ mod audit;
 mod client;
 
 use serde::de::IgnoredAny;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 pub(super) use audit::{ListedRow, RowContent};
 pub use client::ViaError;
@@ -20,6 +20,7 @@ use super::arguments::Options;
 use super::output::{Output, configuration};
 use crate::admin::{
     Administration, By, ExplainRequest, ListedKey, Named, Records, RevocationDone, RotateRequest, StandingRevocation,
+    Unused,
 };
 use crate::approval::{ApprovalAct, SeenApproval};
 use crate::config::Config;
@@ -81,10 +82,7 @@ impl Backend {
 
     pub(super) async fn revoke(&self, named: &Named) -> Result<RevocationDone, CliError> {
         match self {
-            Self::Database(database) => {
-                let request = named.request(&database.config.issuer)?;
-                Ok(database.administration.revoke(&request, &By::this_user()).await?)
-            }
+            Self::Database(database) => Ok(database.administration.revoke_named(named, &By::this_user()).await?),
             Self::Server(server) => Ok(server.post(&["revocations"], named).await?),
         }
     }
@@ -92,10 +90,7 @@ impl Backend {
     /// Lifts a revocation. Returns false if it did not exist.
     pub(super) async fn lift(&self, named: &Named) -> Result<bool, CliError> {
         match self {
-            Self::Database(database) => {
-                let revocation = named.revocation(&database.config.issuer)?;
-                Ok(database.administration.lift(&revocation, &By::this_user()).await?)
-            }
+            Self::Database(database) => Ok(database.administration.lift_named(named, &By::this_user()).await?),
             Self::Server(server) => {
                 let names = [
                     ("jti", &named.jti),
@@ -103,6 +98,7 @@ impl Backend {
                     ("sub", &named.sub),
                     ("agent", &named.agent),
                     ("tenant", &named.tenant),
+                    ("owner", &named.owner),
                     ("issuer", &named.issuer),
                 ];
                 let query: Vec<(&str, &str)> =
@@ -149,6 +145,18 @@ impl Backend {
 }
 
 impl ReadBackend {
+    /// Returns the registry in the form of a registry file.
+    pub(super) async fn export(&self) -> Result<Map<String, Value>, CliError> {
+        match self {
+            Self::Database(records) => Ok(records.export().await?),
+            Self::Server(server) => {
+                let mut exported = server.whole(&["registry"]).await?;
+                exported.retain(|_, value| value.as_array().is_none_or(|entries| !entries.is_empty()));
+                Ok(exported)
+            }
+        }
+    }
+
     /// Returns the server of `--via`, or opens the database of the configuration.
     pub(super) async fn of(options: &Options, surroundings: Surroundings, out: &mut Output) -> Result<Self, CliError> {
         match AdminClient::of(options)? {
@@ -161,6 +169,14 @@ impl ReadBackend {
         match self {
             Self::Database(records) => Ok(records.revocations().await?),
             Self::Server(server) => Ok(server.list(&["revocations"], "revocations").await?),
+        }
+    }
+
+    /// Returns the entries that were not used in this number of days.
+    pub(super) async fn unused(&self, days: u16) -> Result<Unused, CliError> {
+        match self {
+            Self::Database(records) => Ok(records.unused(days).await?),
+            Self::Server(server) => Ok(server.get(&["unused"], &[("days", &days.to_string())]).await?),
         }
     }
 

@@ -221,6 +221,7 @@ fn denied_status(denied: &Denied) -> StatusCode {
         Denied::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
         Denied::IssuerKeys(_)
         | Denied::Contended
+        | Denied::Uncounted
         | Denied::Keys(_)
         | Denied::Storage(_)
         | Denied::Registry(_)
@@ -290,6 +291,7 @@ fn denied_detail(denied: &Denied) -> &'static str {
         Denied::TooManyKeys(_) => "Too many signing keys are published. Retry after a retired key has expired.",
         Denied::Undecidable(_) => "The decision is not possible: the approval is closed, or its user decides.",
         Denied::Contended => "Another change happened at the same time. Retry.",
+        Denied::Uncounted => "The servers are still counting the uses in the audit log. Ask again in a few minutes.",
         Denied::Keys(_) => "The signing keys could not be changed; the log says why.",
         Denied::Storage(_) | Denied::Snapshot(_) => {
             "The database cannot be reached, or the change is committed but not yet in force on this server. Check, then retry."

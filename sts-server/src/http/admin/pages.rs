@@ -58,6 +58,32 @@ impl PageRequest {
         if faults.is_empty() { Ok(Self { limit, after: after.flatten() }) } else { Err(Denied::Parameters(faults)) }
     }
 
+    /// Returns the maximum number of elements.
+    pub(super) fn limit(&self) -> u32 {
+        u32::try_from(self.limit).unwrap_or(u32::MAX)
+    }
+
+    /// Returns the place of a row in the audit log that the page comes after.
+    ///
+    /// # Errors
+    /// [`Denied::Parameters`] if the cursor is that of another list.
+    pub(super) fn place(&self) -> Result<Option<(String, i64)>, Denied> {
+        let place = |after: &String| {
+            let (sequence, writer) = after.split_once(':')?;
+            Some((writer.to_owned(), sequence.parse().ok()?))
+        };
+        match self.after.as_ref().map(place) {
+            None => Ok(None),
+            Some(Some(place)) => Ok(Some(place)),
+            Some(None) => Err(Denied::Parameters(vec![FieldFault::of("after", "must be `next` of an answer")])),
+        }
+    }
+
+    /// Returns the cursor of a place in the audit log.
+    pub(super) fn next_place((writer, sequence): (String, i64)) -> String {
+        URL_SAFE_NO_PAD.encode(format!("{sequence}:{writer}"))
+    }
+
     /// Returns the page of a list. `key` orders the elements, and no two have the same.
     pub(super) fn page<T: Serialize>(&self, elements: Vec<T>, key: impl Fn(&T) -> String) -> Page<T> {
         let keyed = elements.into_iter().map(|element| (key(&element), element));

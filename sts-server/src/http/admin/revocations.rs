@@ -10,7 +10,7 @@ use super::openapi::{ReadProblems, WriteProblems};
 use super::pages::{Page, PageRequest};
 use super::refused::Refused;
 use super::{AdminApi, answer};
-use crate::admin::{Denied, Named, RevocationDone, StandingRevocation, Wrong};
+use crate::admin::{Denied, Named, NotRevoked, RevocationDone, StandingRevocation};
 use crate::config::Role;
 use crate::document::FieldFault;
 
@@ -52,7 +52,8 @@ fn key(revocation: &StandingRevocation) -> String {
     format!("{kind}\n{name}\n{issuer}\n{}\n{:?}", revocation.at, revocation.expires_at)
 }
 
-/// Revokes a token, a transaction, or the tokens of a user, an agent or a tenant.
+/// Revokes a token, a transaction, or the tokens of a user, an agent, a tenant or the agents of an
+/// owner.
 ///
 /// The revocation applies here before the response, and on every server within a second. With
 /// `hold`, tokens of the user, agent or tenant that are issued later are refused too.
@@ -68,12 +69,7 @@ pub(super) async fn revoke(State(api): State<AdminApi>, request: Request) -> Res
     let act = async move |api: AdminApi, asked: Asked| {
         asked.query(&[])?;
         let named = Named::read(&asked.object()?)?;
-        let in_body = |wrong: Wrong| {
-            let pointer = if wrong.parameter.is_empty() { String::new() } else { format!("/{}", wrong.parameter) };
-            Denied::Faults(vec![FieldFault::at(pointer, wrong.message)])
-        };
-        let request = named.request(api.administration.issuer()).map_err(in_body)?;
-        let done = api.administration.revoke(&request, &asked.by).await?;
+        let done = api.administration.revoke_named(&named, &asked.by).await?;
         api.app.sts.refresh().await?;
         Ok::<_, Refused>(answer::json(&done))
     };
@@ -92,13 +88,14 @@ pub(super) async fn revoke(State(api): State<AdminApi>, request: Request) -> Res
         ("sub" = Option<String>, Query, description = "A user."),
         ("agent" = Option<String>, Query, description = "An agent."),
         ("tenant" = Option<String>, Query, description = "A tenant."),
+        ("owner" = Option<String>, Query, description = "The owner of agents."),
         ("issuer" = Option<String>, Query, description = "The issuer of the token or user, as in the revocation.")
     ),
     responses((status = 204, description = "The revocation is lifted."), WriteProblems)
 )]
 pub(super) async fn lift(State(api): State<AdminApi>, request: Request) -> Response {
     let act = async move |api: AdminApi, asked: Asked| {
-        let query = asked.query(&["jti", "txn", "sub", "agent", "tenant", "issuer"])?;
+        let query = asked.query(&["jti", "txn", "sub", "agent", "tenant", "owner", "issuer"])?;
         let get = |name: &str| query.get(name).map(str::to_owned);
         let named = Named {
             jti: get("jti"),
@@ -106,12 +103,15 @@ pub(super) async fn lift(State(api): State<AdminApi>, request: Request) -> Respo
             sub: get("sub"),
             agent: get("agent"),
             tenant: get("tenant"),
+            owner: get("owner"),
             issuer: get("issuer"),
             ..Named::default()
         };
-        let in_query = |wrong: Wrong| Denied::Parameters(vec![FieldFault::of(wrong.parameter, wrong.message)]);
-        let revocation = named.revocation(api.administration.issuer()).map_err(in_query)?;
-        if !api.administration.lift(&revocation, &asked.by).await? {
+        let in_query = |error: NotRevoked| match error {
+            NotRevoked::Wrong(wrong) => Denied::Parameters(vec![FieldFault::of(wrong.parameter, wrong.message)]),
+            error => error.into(),
+        };
+        if !api.administration.lift_named(&named, &asked.by).await.map_err(in_query)? {
             return Err(Denied::NotFound.into());
         }
         api.app.sts.refresh().await?;

@@ -13,11 +13,14 @@ const PORTION: u64 = 5_000;
 /// The maximum number of portions deleted per table in a call. The next call continues.
 const PORTIONS: u32 = 200;
 
-const STATEMENTS: [&str; 2] = [
+const STATEMENTS: [&str; 3] = [
     "DELETE FROM tokens WHERE ctid = ANY(ARRAY(
          SELECT ctid FROM tokens WHERE expires_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED))",
     "DELETE FROM one_time_values WHERE ctid = ANY(ARRAY(
          SELECT ctid FROM one_time_values WHERE expires_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED))",
+    // Uses of more than 400 days ago.
+    "DELETE FROM delegation_uses WHERE ctid = ANY(ARRAY(
+         SELECT ctid FROM delegation_uses WHERE used_at <= $1 - 34560000000 LIMIT $2 FOR UPDATE SKIP LOCKED))",
 ];
 
 /// Deletes in portions, each in a separate transaction. Returns the number of deleted rows.

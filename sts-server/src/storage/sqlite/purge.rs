@@ -14,11 +14,14 @@ const PORTION: u64 = 5_000;
 /// The maximum number of portions deleted per table in a call. The next call continues.
 const PORTIONS: u32 = 200;
 
-const STATEMENTS: [&str; 2] = [
+const STATEMENTS: [&str; 3] = [
     "DELETE FROM tokens WHERE jti IN (
          SELECT jti FROM tokens WHERE expires_at <= unixepoch('subsec') * 1000 LIMIT ?1)",
     "DELETE FROM one_time_values WHERE (namespace, value) IN (
          SELECT namespace, value FROM one_time_values WHERE expires_at <= unixepoch('subsec') * 1000 LIMIT ?1)",
+    // Uses of more than 400 days ago.
+    "DELETE FROM delegation_uses WHERE delegation IN (
+         SELECT delegation FROM delegation_uses WHERE used_at <= (unixepoch() - 34560000) * 1000 LIMIT ?1)",
 ];
 
 /// Deletes in portions, each in a separate transaction. Returns the number of deleted rows.

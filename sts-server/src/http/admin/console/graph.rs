@@ -74,6 +74,8 @@ struct Arrow {
     path: String,
     title: String,
     label: Option<ArrowLabel>,
+    needs_approval: bool,
+    is_bound: bool,
     is_disabled: bool,
 }
 
@@ -104,7 +106,7 @@ pub(super) async fn graph(State(api): State<AdminApi>, request: Request) -> Resp
         let (rules, left_out) = bounded(rules);
         let disabled: BTreeSet<String> =
             registry.agents().filter(|agent| agent.disabled).map(|agent| agent.id.clone()).collect();
-        let rules: Vec<RuleRow> = rules.into_iter().map(RuleRow::of).collect();
+        let rules: Vec<RuleRow> = rules.into_iter().map(|rule| RuleRow::of(rule, registry)).collect();
         let center = agent.clone();
         // The layout computes for milliseconds, which a worker of the requests must not.
         let drawn = tokio::task::spawn_blocking(move || {
@@ -204,15 +206,29 @@ fn draw(rules: &[RuleRow], center: &str, disabled: &BTreeSet<String>) -> Drawing
         let (from, to) = (place(&rule.actor), place(&rule.target));
         let (x1, y1) = (from.0 + width(&rule.actor), from.1 + BOX_HEIGHT / 2.0);
         let (x2, y2) = (to.0, to.1 + BOX_HEIGHT / 2.0);
-        let text = shortened(&rule.scopes, LABEL_CHARS);
+        let approval =
+            if rule.approval.is_empty() { String::new() } else { format!("; approval by {}", rule.approval) };
+        let marks = [(!rule.approval.is_empty(), " + approval"), (is_bound(rule), " + key")];
+        let marks: String = marks.into_iter().filter_map(|(is_so, mark)| is_so.then_some(mark)).collect();
+        let text = format!("{}{marks}", shortened(&rule.scopes, LABEL_CHARS));
         Arrow {
             path: curve((x1, y1), (x2, y2)),
-            title: format!("{} may call {}: {}", rule.actor, rule.target, rule.scopes),
+            title: format!(
+                "{} may call {}: {}{approval}; bound to: {}",
+                rule.actor, rule.target, rule.scopes, rule.binding
+            ),
+            needs_approval: !rule.approval.is_empty(),
+            is_bound: is_bound(rule),
             label: is_labelled.then(|| ArrowLabel { x: f64::midpoint(x1, x2), y: f64::midpoint(y1, y2) - 5.0, text }),
             is_disabled: rule.is_disabled,
         }
     });
     Drawing { width: width_of_all + MARGIN, height: offset, arrows: arrows.collect(), boxes }
+}
+
+/// Returns true if each token of the delegation is bound to a key.
+fn is_bound(rule: &RuleRow) -> bool {
+    matches!(rule.binding, "DPoP key" | "client certificate" | "DPoP key and client certificate")
 }
 
 /// Returns a curve from the right side of a box to the left side of another.

@@ -1,0 +1,122 @@
+//! `envoy.service.auth.v3.Authorization`: the same questions, asked by a proxy.
+//!
+//! Envoy asks before it passes a request on. The context extension `direction` of its configuration
+//! says whether the request comes to the agent or from it. A request without it is refused.
+
+mod message;
+
+use std::sync::Arc;
+
+use envoy_types::ext_authz::v3::pb::{Authorization, AuthorizationServer, CheckRequest, CheckResponse};
+use sts_client::http::{HeaderMap, HeaderName, HeaderValue};
+use sts_client::propagate::OutboundOperation;
+use sts_client::{CallContext, Caller, Kind, X_CORRELATION_ID, X_DELEGATION_FALLBACK, X_TENANT_ID};
+use tonic::{Request, Response, Status};
+
+use self::message::ProxiedRequest;
+use super::Api;
+use super::answer::{self, AgentResponse, Failure};
+use super::{asked, verify};
+use crate::contexts::CONTEXT;
+use crate::header_pairs;
+use crate::live::Live;
+
+/// The path of the one method.
+pub(super) const PATH: &str = "/envoy.service.auth.v3.Authorization/Check";
+
+/// The maximum size of a question, in bytes.
+const MAX_QUESTION_BYTES: usize = 512 * 1024;
+
+/// The context extension that says the direction of a request.
+const DIRECTION: &str = "direction";
+
+/// Headers of this process alone, which pass no proxy.
+const OF_THIS_PROCESS: [HeaderName; 2] = [CONTEXT, HeaderName::from_static("x-sts-verified")];
+
+/// The service that proxies ask.
+pub(super) struct Envoy(Arc<Live>);
+
+/// Returns the service.
+pub(super) fn service(api: &Api) -> AuthorizationServer<Envoy> {
+    AuthorizationServer::new(Envoy(Arc::clone(&api.live))).max_decoding_message_size(MAX_QUESTION_BYTES)
+}
+
+#[tonic::async_trait]
+impl Authorization for Envoy {
+    async fn check(&self, request: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
+        let attributes = request.into_inner().attributes.unwrap_or_default();
+        let direction = attributes.context_extensions.get(DIRECTION).map(String::as_str);
+        let answer = match direction {
+            Some("inbound") => {
+                let checked = answer::counted("envoy_inbound", self.inbound(ProxiedRequest::read(attributes))).await;
+                checked.map_err(Failure::for_caller)
+            }
+            Some("outbound") => {
+                let checked = answer::counted("envoy_outbound", self.outbound(ProxiedRequest::read(attributes))).await;
+                checked.map_err(|failure| failure.for_agent())
+            }
+            Some(_) | None => {
+                let message = "the context extension direction of the proxy is neither inbound nor outbound";
+                tracing::warn!("{message}: the request is refused");
+                let undirected = async { Err(Failure::misconfigured(message)) };
+                answer::counted("envoy", undirected).await.map_err(Failure::for_caller)
+            }
+        };
+        Ok(Response::new(answer.map_or_else(|refusal: AgentResponse| message::denied(refusal), message::allowed)))
+    }
+}
+
+/// The headers of a request before and after the check.
+struct CheckedHeaders {
+    before: HeaderMap,
+    after: HeaderMap,
+}
+
+impl Envoy {
+    /// Verifies a request to the agent. What passes has the verified tenant and the correlation id, and
+    /// none of the headers that only this process sets.
+    async fn inbound(&self, request: Result<ProxiedRequest, Failure>) -> Result<CheckedHeaders, Failure> {
+        let ProxiedRequest { method, path, headers, peer, .. } = request?;
+        let presented = verify::presented(Some(method), Some(path), peer)?;
+        let (caller, inbound) = self.0.current().verify(header_pairs::write(&headers), presented).await?;
+        let after = served(headers.clone(), &caller)?;
+        self.0.matches().keep(inbound, &after, caller.expires_at(), self.0.now());
+        Ok(CheckedHeaders { before: headers, after })
+    }
+
+    /// Makes the headers of a call of the agent.
+    async fn outbound(&self, request: Result<ProxiedRequest, Failure>) -> Result<CheckedHeaders, Failure> {
+        let request = request?;
+        let (method, url) = (asked::method(&request.method)?, request.url()?);
+        let headers = request.headers;
+        let inbound = self.0.matches().find(&headers, self.0.now())?;
+        let loaded = self.0.current();
+        let context: CallContext = loaded.context(&inbound).await?;
+        let mut after = headers.clone();
+        for name in OF_THIS_PROCESS {
+            after.remove(name);
+        }
+        let operation = OutboundOperation::Request { method: &method, body: None };
+        let applied = loaded.propagator().apply_as(&context, &url, &mut after, operation).await;
+        applied.map_err(|error| Failure::call(&error, &context))?;
+        Ok(CheckedHeaders { before: headers, after })
+    }
+}
+
+/// Returns the headers of a verified request as the agent gets them.
+fn served(mut headers: HeaderMap, caller: &Caller) -> Result<HeaderMap, Failure> {
+    for name in OF_THIS_PROCESS {
+        headers.remove(name);
+    }
+    // A service account that stands in for a user says so; a user has nothing to stand in for.
+    if caller.kind() == Kind::User {
+        headers.remove(X_DELEGATION_FALLBACK);
+    }
+    let value = |text: &str| HeaderValue::from_str(text).or(Err(Failure::invalid("the request cannot be passed on")));
+    headers.insert(X_CORRELATION_ID, value(caller.correlation_id().as_str())?);
+    match caller.tenant() {
+        Some(tenant) => headers.insert(X_TENANT_ID, value(tenant.as_str())?),
+        None => headers.remove(X_TENANT_ID),
+    };
+    Ok(headers)
+}
