@@ -274,7 +274,8 @@ impl Server {
         }
         let sts = Sts::start(config, foundation.parts()).await?;
         let notify_url = config.approvals.notify_url.as_ref();
-        let notices = Notices::start(notify_url, &config.egress.proxies, sts.metrics())?;
+        let notices =
+            Notices::start(notify_url, &config.egress.proxies, &foundation.surroundings.clock, sts.metrics())?;
         let sts = Arc::new(sts.notifying(notices));
         let endpoint = config.telemetry.otlp_endpoint.as_ref();
         let traces = Traces::start(endpoint, &foundation.surroundings.entropy, sts.metrics())?;

@@ -242,6 +242,7 @@ impl AgentResponse {
         let code = match kind {
             FailureKind::InvalidRequest => "invalid_request",
             FailureKind::Unauthorized | FailureKind::Refused | FailureKind::NoRoute => "access_denied",
+            FailureKind::ApprovalRequired => "interaction_required",
             FailureKind::Misconfigured => "server_error",
             FailureKind::Unavailable => "temporarily_unavailable",
         };

@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
-use super::approvals::Operation;
 use super::payload::{self, SchemaError};
-use super::refusal::{Reason, Refusal};
 use crate::call::{Caller, Permissions, RequiredAction};
 
 /// Adds the quantities of a payload to its action.
@@ -30,28 +28,20 @@ impl ApprovedAction {
         Self { action: RequiredAction::new(name), quantify: Arc::new(quantify) }
     }
 
-    /// Checks, before decryption, that one detail of the token names the action for this operation.
-    pub(super) fn check_named(&self, caller: &Caller, operation: &Operation) -> Result<(), Refusal> {
-        if permissions(caller, operation).name(&self.action) {
-            return Ok(());
-        }
-        Err(Refusal::new(Reason::ApprovalRequired, "no detail of the token is for the operation"))
+    /// Returns true if one detail of the token names the action for the operation of this idempotency key.
+    pub(super) fn is_named(&self, caller: &Caller, idempotency_key: &str) -> bool {
+        Permissions::of(caller).of_identifier(idempotency_key).name(&self.action)
     }
 
-    /// Checks that one detail of the token permits the action with the quantities of the payload.
-    pub(super) fn check(&self, caller: &Caller, operation: &Operation, payload: &[u8]) -> Result<(), Refusal> {
-        let refused = |detail| Refusal::new(Reason::ApprovalRequired, detail);
-        let action = self.action.clone().identifier(&operation.idempotency_key);
-        // The cause is dropped: a payload that cannot be read is refused with the reason of this check.
-        let action = (self.quantify)(action, payload).or(Err(refused("the payload does not name its quantities")))?;
-        let is_permitted = permissions(caller, operation).permit(&action);
-        if is_permitted { Ok(()) } else { Err(refused("beyond the limits of the token")) }
+    /// Returns true if one detail of the token permits the action for that operation, with the quantities of
+    /// its payload.
+    ///
+    /// # Errors
+    /// [`SchemaError`] if the payload does not name its quantities.
+    pub(super) fn permits(&self, caller: &Caller, idempotency_key: &str, payload: &[u8]) -> Result<bool, SchemaError> {
+        let action = (self.quantify)(self.action.clone(), payload)?.identifier(idempotency_key);
+        Ok(Permissions::of(caller).of_identifier(idempotency_key).permit(&action))
     }
-}
-
-/// Returns the permissions that are for exactly this operation: their `identifier` is its idempotency key.
-fn permissions<'c>(caller: &'c Caller, operation: &Operation) -> Permissions<'c> {
-    Permissions::of(caller).of_identifier(&operation.idempotency_key)
 }
 
 impl fmt::Debug for ApprovedAction {

@@ -21,6 +21,7 @@ mod answer;
 mod approvals;
 mod approved_action;
 mod awaiting;
+mod boundaries;
 mod capability;
 mod checks;
 mod claims;

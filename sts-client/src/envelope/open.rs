@@ -135,7 +135,14 @@ impl Party {
     /// STS, if the operation requires one.
     fn check_limits(&self, request: &Request, payload: &[u8]) -> Result<(), Refusal> {
         match self.check_capability(request)? {
-            Approval::OfSts(action) => action.check(&request.caller, &request.operation, payload),
+            Approval::OfSts(action) => {
+                let refused = |detail| Refusal::new(Reason::ApprovalRequired, detail);
+                // The cause is dropped: the caller gets the reason of this check.
+                let is_permitted = action
+                    .permits(&request.caller, &request.operation.idempotency_key, payload)
+                    .or(Err(refused("the payload does not name its quantities")))?;
+                if is_permitted { Ok(()) } else { Err(refused("beyond the limits of the token")) }
+            }
             Approval::None | Approval::OfRecipient => Ok(()),
         }
     }
@@ -144,7 +151,7 @@ impl Party {
     async fn check_approval(&self, approval: &Approval, request: &Request) -> Result<(), OpenError> {
         let is_approved = match (approval, &self.approvals) {
             (Approval::None, _) => true,
-            (Approval::OfSts(action), _) => return Ok(action.check_named(&request.caller, &request.operation)?),
+            (Approval::OfSts(action), _) => action.is_named(&request.caller, &request.operation.idempotency_key),
             (Approval::OfRecipient, Some(approvals)) => approvals.is_approved(&request.operation).await?,
             (Approval::OfRecipient, None) => false,
         };

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::{Administration, By, Denied, FieldFault, Records};
-use crate::approval::{Approval, ApprovalAct, Approvals, DecidedBy, SeenApproval, UndecidableError};
+use crate::approval::{Approval, ApprovalAct, ApprovalList, Approvals, DecidedBy, SeenApproval, UndecidableError};
 use crate::record::EventKind;
 use crate::storage::{ApprovalChange, StorageError};
 
@@ -26,10 +26,7 @@ impl Records {
     /// # Errors
     /// [`StorageError`].
     pub async fn approvals(&self) -> Result<Vec<SeenApproval>, StorageError> {
-        let (approvals, now) = (self.read_approvals().await?, self.now());
-        let mut seen: Vec<SeenApproval> = approvals.iter().map(|approval| SeenApproval::of(approval, now)).collect();
-        seen.sort_by(|left, right| (left.requested_at, &left.id).cmp(&(right.requested_at, &right.id)));
-        Ok(seen)
+        Ok(self.read_approvals().await?.page(ApprovalList::All, None, usize::MAX, self.now()).approvals)
     }
 
     /// Returns the approval with this id.

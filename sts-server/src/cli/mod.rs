@@ -27,6 +27,7 @@ mod online;
 mod output;
 mod registry;
 mod revoke;
+mod revoke_arguments;
 mod serve;
 mod story;
 mod token;

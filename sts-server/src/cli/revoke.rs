@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::CliError;
-use super::arguments::{Options, RevokeArguments};
+use super::arguments::Options;
 use super::backend::{Backend, ReadBackend};
 use super::output::{Output, counted, to_the_second};
+use super::revoke_arguments::RevokeArguments;
 use crate::admin::{Named, RevocationDone, StandingRevocation};
 use crate::server::Surroundings;
 

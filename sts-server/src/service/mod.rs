@@ -165,6 +165,7 @@ impl Sts {
     /// Sends notices of approvals that wait.
     #[must_use]
     pub fn notifying(self, notices: Notices) -> Self {
+        notices.follow(&self.snapshot().approvals);
         Self { notices, ..self }
     }
 
@@ -260,6 +261,7 @@ impl Sts {
     /// Replaces the snapshot, and logs new and resolved faults.
     fn adopt(&self, present: &Snapshot, newer: Snapshot) {
         report(present, &newer);
+        self.notices.follow(&newer.approvals);
         self.snapshot.store(Arc::new(newer));
     }
 

@@ -222,6 +222,27 @@ pub(super) struct RevocationColumns {
     txn: Option<String>,
 }
 
+/// The place of a revocation among those in the order of their end. The next read goes on after it.
+#[derive(Debug, Default)]
+pub(super) struct RevocationPlace {
+    pub(super) expires_at: i64,
+    pub(super) kind: String,
+    pub(super) issuer: String,
+    pub(super) value: String,
+}
+
+impl RevocationColumns {
+    /// Returns the place of the revocation, to read on after it.
+    pub(super) fn place(&self) -> RevocationPlace {
+        RevocationPlace {
+            expires_at: self.expires_at,
+            kind: self.kind.clone(),
+            issuer: self.issuer.clone(),
+            value: self.value.clone(),
+        }
+    }
+}
+
 pub(super) fn revocation_code(codes: &RowCodes, row: &RevocationRow) -> Code {
     let words = [row.kind.as_str(), row.issuer.as_deref().unwrap_or_default(), &row.value];
     coded_revocation(codes, words, [row.at.as_millisecond(), row.expires_at.as_millisecond(), row.version])

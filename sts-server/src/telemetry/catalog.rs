@@ -144,7 +144,7 @@ pub(crate) static APPROVAL_NOTICES: Metric = metric(
     "sts_approval_notices_total",
     Counter,
     &["outcome"],
-    "Notices of waiting approvals to `approvals.notify_url`. `outcome` is `sent`, `failed` (the receiver did not take it) or `dropped` (too many waited).",
+    "Notices of waiting approvals to `approvals.notify_url`. `outcome` is `sent`, `failed` (the receiver did not take it) or `dropped` (too many waited, or the approval had ended).",
 );
 pub(crate) static SIGNING_KEYS: Metric = metric(
     "sts_signing_keys",

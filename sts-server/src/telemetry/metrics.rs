@@ -55,7 +55,7 @@ pub enum NoticeOutcome {
     Sent,
     /// It was not made, or the receiver did not take it.
     Failed,
-    /// Too many waited to be sent.
+    /// Too many waited to be sent, or the approval had ended.
     Dropped,
 }
 

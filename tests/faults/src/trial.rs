@@ -242,7 +242,7 @@ impl Trial {
         })
     }
 
-    /// The ledger against the audit log, I1 to I6 over all rows, and `audit verify`; how many tokens were issued.
+    /// The ledger against the audit log, I1 to I6, I9 and I10 over all rows, and `audit verify`; how many tokens were issued.
     async fn audited(&mut self) -> anyhow::Result<usize> {
         let report = self.folder.run(&["audit", "verify", "--json"]).await;
         if self.losable.is_none() {

@@ -64,6 +64,17 @@ async fn a_chain_is_a_tree_of_its_tokens_with_the_refusal_in_words() {
         let (_, rest) = found.split_once(r#"href="/console/events/"#).expect("an event");
         let event = browser.page(&format!("/console/events/{}", rest.split('"').next().expect("an id"))).await;
         assert!(event.contains("<code>event</code>") && event.contains("The whole chain"), "{event}");
+        for text in [">Stop this transaction</a>", ">Stop the agent inventory</a>", ">Stop the user alice</a>"] {
+            assert!(event.contains(text), "{text}: {event}");
+        }
+        assert!(event.contains(r#"<p class="bad">the scope &#34;payroll:read&#34; is beyond"#), "{event}");
+        // Whose token it was is unknown, so there is nothing to explain without it.
+        let forged = harness.exchange().set("subject_token", "no token").send().await;
+        assert_eq!(forged.status, 400, "{}", forged.text());
+        let found = browser.page("/console/chains?agent=coordinator&outcome=refused").await;
+        let (_, rest) = found.split_once(r#"href="/console/events/"#).expect("an event");
+        let event = browser.page(&format!("/console/events/{}", rest.split('"').next().expect("an id"))).await;
+        assert!(event.contains(">Stop the agent coordinator</a>") && !event.contains(">Why?</a>"), "{event}");
     }
 }
 
@@ -129,7 +140,11 @@ async fn an_agent_is_shown_with_its_uses_its_credentials_and_the_rules_of_its_de
     for setup in [Setup::default(), Setup::default().postgres()] {
         let harness = setup.operators().registry(|registry| {
             let approval = "approval = { scopes = ['stock:write'], by = 'operator' }";
-            registry.delegation("coordinator", "inventory", &format!("expires_at = 2999-01-02T03:04:05Z\n{approval}"));
+            registry.delegation(
+                "coordinator",
+                "inventory",
+                &format!("expires_at = '2999-01-02T03:04:05Z'\n{approval}"),
+            );
         });
         let mut harness = harness.start().await;
         let browser = Browser::signed_in(&harness, "reader").await;
@@ -158,6 +173,7 @@ async fn an_agent_is_shown_with_its_uses_its_credentials_and_the_rules_of_its_de
         for text in [
             "approval by operator: stock:write; bound to: DPoP key</title>",
             "class=\"arrow waits bound\"",
+            ">stock:read stock:wri… + approval + key</text>",
             "<td>operator: stock:write</td><td>DPoP key</td>",
         ] {
             assert!(graph.contains(text), "{text}: {graph}");

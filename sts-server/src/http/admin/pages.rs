@@ -63,6 +63,11 @@ impl PageRequest {
         u32::try_from(self.limit).unwrap_or(u32::MAX)
     }
 
+    /// Returns the key of the last element of the page before.
+    pub(super) fn after(&self) -> Option<&str> {
+        self.after.as_deref()
+    }
+
     /// Returns the place of a row in the audit log that the page comes after.
     ///
     /// # Errors
