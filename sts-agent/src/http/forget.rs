@@ -9,6 +9,7 @@ use super::Api;
 use super::answer::{self, Failure};
 use super::asked::{self, WithoutUser};
 use crate::header_pairs::{self, HeaderPairs};
+use crate::traces;
 
 /// A call whose token the target refused. Exactly one of `inbound` and `without_user` is needed.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -59,6 +60,7 @@ pub(super) struct Forgotten {
 pub(super) async fn forget(State(api): State<Api>, request: Request) -> Response {
     answer::timed("forget", async {
         let ForgetRequest { url, inbound, without_user, headers, answer } = asked::json(request.into_body()).await?;
+        traces::join([&headers].into_iter().chain(&inbound));
         let (url, sent) = (asked::url(&url)?, header_pairs::read_answered(&headers)?);
         let loaded = api.live.current();
         let context = asked::context(&loaded, inbound, without_user).await?;

@@ -5,6 +5,7 @@ mod calls;
 mod envoy;
 mod packages;
 mod process;
+mod traces;
 
 pub(crate) use packages::compiled_typescript;
 
