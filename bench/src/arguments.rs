@@ -44,6 +44,8 @@ pub enum Part {
     Endpoints,
     /// Calls of an agent.
     Client,
+    /// A registry of 10,000 agents and 50,000 delegations.
+    Registry,
     /// Calls of an agent in another language.
     Local,
 }

@@ -6,7 +6,9 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use sts_bench::arguments::{Arguments, Part, Plan};
 use sts_bench::measure::exchange::{self, Subjects};
-use sts_bench::measure::{Figures, Named, bound, client, endpoints, flatness, latency, local};
+use sts_bench::measure::{
+    Figures, Named, assertion, bound, client, endpoints, flatness, latency, local, registry, stored,
+};
 use sts_bench::peers::{self, PEERS};
 use sts_bench::report;
 use sts_bench::server::{self, Database, Server};
@@ -50,9 +52,14 @@ async fn measure(arguments: &Arguments, program: &Path) -> anyhow::Result<Figure
         let on_sqlite = Server::start(program, Database::Sqlite).await?;
         exchanges(&plan, &on_sqlite, "SQLite", &mut figures).await?;
         let mut row = |name: &str, exchanges| figures.exchanges.push(Named { name: name.to_owned(), exchanges });
+        row(report::ASSERTION, assertion::measure(&plan, &server).await?);
         row("PostgreSQL, ES256, with DPoP", bound::with_dpop(&plan, &server).await?);
         let database = postgres::database().await;
         row("PostgreSQL, ES256, with mTLS", bound::with_mtls(&plan, program, database.url()).await?);
+        match stored::measure(&plan, &server).await {
+            Ok(measured) => figures.stored = Some(measured),
+            Err(error) => eprintln!("the cost in PostgreSQL was not measured: {error:#}"),
+        }
     }
     if arguments.measures(Part::Latency) {
         let per_second = match figures.exchanges.first() {
@@ -75,6 +82,10 @@ async fn measure(arguments: &Arguments, program: &Path) -> anyhow::Result<Figure
         let database = postgres::database().await;
         let server = Server::start(program, Database::Postgres(database.url())).await?;
         figures.levels = flatness::measure(&plan, &server, &plan.levels).await?;
+    }
+    if arguments.measures(Part::Registry) {
+        let database = postgres::database().await;
+        figures.registry = Some(registry::measure(program, database.url()).await?);
     }
     for peer in PEERS.into_iter().filter(|peer| arguments.runs_peer(peer.name)) {
         match peers::measure(&plan, peer, &arguments.peers_folder).await {

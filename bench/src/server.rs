@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use base64::Engine as _;
@@ -29,6 +30,9 @@ pub const CLIENT: &str = "coordinator";
 /// Its secret.
 pub const SECRET: &str = "correct-horse-battery-staple";
 
+/// An agent that authenticates by a key.
+pub const ROBOT: &str = "robot";
+
 /// A server that serves. Dropping it kills it.
 #[derive(Debug)]
 pub struct Server {
@@ -37,6 +41,7 @@ pub struct Server {
     issuer: String,
     database_url: String,
     users: Users,
+    robot: Arc<TestKey>,
     folder: TempDir,
 }
 
@@ -70,6 +75,7 @@ impl Server {
         let keys: Vec<_> = ALGORITHMS.iter().map(|algorithm| (*algorithm, TestKey::new(*algorithm))).collect();
         let idp = TestIssuer::with_keys(keys.iter().map(|(_, key)| key.clone()).collect()).await;
         let users = Users { issuer: idp.url().to_owned(), keys };
+        let robot = TestKey::new(Algorithm::Es256);
         let database_url = match database {
             Database::Sqlite => format!("sqlite://{}/sts.db", folder.path().display()),
             Database::Postgres(url) => url.to_owned(),
@@ -83,14 +89,10 @@ impl Server {
              [database]\nurl = \"{database_url}\"\n{tls}"
         );
         std::fs::write(folder.path().join("sts.toml"), configuration)?;
-        std::fs::write(folder.path().join("registry.toml"), registry(&users.issuer))?;
+        std::fs::write(folder.path().join("registry.toml"), registry(&users.issuer, &robot))?;
         std::fs::write(folder.path().join("master.key"), "dGhlIG1hc3RlciBrZXkgb2YgYWxsIG9mIHRoZSB0ZXM=\n")?;
-        let mut command = Command::new(program);
-        command.args(["serve", "--config", "sts.toml"]).current_dir(folder.path()).env_clear();
-        let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true).spawn()?;
-        let stderr = child.stderr.take().context("standard error is piped")?;
-        serving(BufReader::new(stderr), "sts-server").await?;
-        Ok(Self { child, address, issuer, database_url, users, folder })
+        let child = spawn(program, folder.path()).await?;
+        Ok(Self { child, address, issuer, database_url, users, robot, folder })
     }
 
     /// The id of its process.
@@ -118,6 +120,12 @@ impl Server {
     #[must_use]
     pub fn users(&self) -> &Users {
         &self.users
+    }
+
+    /// The key of [`ROBOT`].
+    #[must_use]
+    pub fn robot(&self) -> &Arc<TestKey> {
+        &self.robot
     }
 
     /// Where it keeps its files.
@@ -176,6 +184,19 @@ impl Certificates {
     }
 }
 
+/// Starts the server of a folder, and returns when it serves. Dropping it kills it.
+///
+/// # Errors
+/// What the server said before it ended.
+pub async fn spawn(program: &Path, folder: &Path) -> anyhow::Result<Child> {
+    let mut command = Command::new(program);
+    command.args(["serve", "--config", "sts.toml"]).current_dir(folder).env_clear();
+    let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true).spawn()?;
+    let stderr = child.stderr.take().context("standard error is piped")?;
+    serving(BufReader::new(stderr), "sts-server").await?;
+    Ok(child)
+}
+
 /// Where a server keeps its data.
 #[derive(Debug, Clone, Copy)]
 pub enum Database<'a> {
@@ -204,13 +225,14 @@ pub fn fan_out_audience(index: usize) -> String {
 pub async fn build(name: &str) -> anyhow::Result<PathBuf> {
     let mut cargo = Command::new(env!("CARGO"));
     cargo
-        .args(["build", "--release", "--package", name, "--bin", name, "--message-format=json"])
+        .args(["build", "--profile", "dist", "--package", name, "--bin", name])
+        .arg("--message-format=json-render-diagnostics")
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .stdin(Stdio::null())
         .stderr(Stdio::inherit());
     let output = cargo.output().await.context("cargo")?;
     if !output.status.success() {
-        bail!("{name} does not build");
+        bail!("{name} does not build: cargo ended with {}, and wrote why above", output.status);
     }
     let messages = String::from_utf8(output.stdout)?;
     let mut executables = messages.lines().filter_map(|line| {
@@ -220,12 +242,23 @@ pub async fn build(name: &str) -> anyhow::Result<PathBuf> {
     executables.next_back().context("cargo names no program")
 }
 
-fn registry(users: &str) -> String {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, SECRET.as_bytes());
-    let sha256 = sts_jose::hex(digest.as_ref());
+/// The digest of [`SECRET`], as a registry has it.
+pub(crate) fn secret_sha256() -> String {
+    sts_jose::hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, SECRET.as_bytes()).as_ref())
+}
+
+fn registry(users: &str, robot: &TestKey) -> String {
+    let sha256 = secret_sha256();
+    let jwk = robot.jwk();
+    let members: Vec<String> =
+        jwk.as_object().into_iter().flatten().map(|(name, value)| format!("{name} = {value}")).collect();
+    let key = members.join(", ");
     let mut registry = format!(
         "[[issuers]]\nissuer = \"{users}\"\ntenant_claim = \"org_id\"\n\n\
-         [[agents]]\nid = \"{CLIENT}\"\naccepts = [\"web-app\"]\nauth = {{ client_secret_sha256 = \"{sha256}\", tls_client_auth_san_dns = \"{CLIENT}\" }}\n"
+         [[agents]]\nid = \"{CLIENT}\"\naccepts = [\"web-app\"]\nauth = {{ client_secret_sha256 = \"{sha256}\", tls_client_auth_san_dns = \"{CLIENT}\" }}\n\n\
+         [[agents]]\nid = \"{ROBOT}\"\naccepts = [\"web-app\"]\nauth.jwks = {{ keys = [{{ {key} }}] }}\n\n\
+         [[delegations]]\nactor = \"{ROBOT}\"\ntarget = \"{target}\"\nscopes = [\"stock:read\", \"stock:write\"]\n",
+        target = audience(Algorithm::Es256)
     );
     let by_algorithm = ALGORITHMS.map(|algorithm| (audience(algorithm), algorithm));
     let fan_out = (0..FAN_OUT).map(|index| (fan_out_audience(index), Algorithm::Es256));
@@ -265,6 +298,7 @@ pub(crate) async fn serving(
     Ok(())
 }
 
-fn free_address() -> anyhow::Result<SocketAddr> {
+/// Returns an address at which nothing listens.
+pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?)
 }

@@ -105,6 +105,40 @@ def test_every_header_rule_is_asked_and_obeyed(sts_agent, client):
         assert got == joined, rule
 
 
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_call_that_a_person_must_approve_is_not_sent(sts_agent, client):
+    for row in CONTRACT["approvals"]:
+        sts_agent.answer_with("/v1/headers", row["status"], row["body"])
+        sent, expected = [], row["body"]["approval"]
+        with agent_sts.without_user(), pytest.raises(agent_sts.ApprovalRequired) as raised:
+            CLIENTS[client]([], sent)
+        error = raised.value
+        found = {"id": error.approval_id, "interaction_uri": error.interaction_uri, "approver": error.approver}
+        assert (sent, found, error.code) == ([], expected, row["body"]["code"])
+        assert (error.response.status, error.response.body) == (412, row["body"]["response"]["body"])
+    assert CONTRACT["approvals"]
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_the_calls_of_a_block_request_its_details_and_those_after_it_none(sts_agent, client):
+    details = [{"type": "mcp_tool", "actions": ["refund"], "limits": {"amount": 50}}]
+    asked = []
+    whole = sts_agent.answer
+    sts_agent.answer = lambda path, question: asked.append(question) or whole(path, question)
+    with agent_sts.without_user():
+        with agent_sts.authorization_details(details) as inner:
+            CLIENTS[client]([], [])
+            kept = agent_sts.carry(lambda: CLIENTS[client]([], []))
+            with agent_sts.authorization_details([]):
+                CLIENTS[client]([], [])
+        CLIENTS[client]([], [])
+        with pytest.raises(agent_sts.NoContext):
+            inner.headers("GET", URL)
+    kept()
+    requested = [question.get("authorization_details", "those of the route") for question in asked]
+    assert requested == [details, [], "those of the route", details]
+
+
 class Refusing(Recorded):
     """A target that refuses every token."""
 
@@ -149,6 +183,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("client", REFUSED)
 def test_the_process_knows_the_first_attempt_of_a_repetition_and_may_refuse_it(sts_agent, client):
+    details = [{"type": "mcp_tool", "actions": ["refund"]}]
     first = {"headers": [["authorization", "Bearer first"], ["idempotency-key", "order-7"]], "credential": "exchanged"}
     refusal = {"error": "refused", "code": "invalid_token", "message": "only a weaker credential is left"}
     outage = {"error": "unavailable", "message": "no token is available now"}
@@ -163,12 +198,13 @@ def test_the_process_knows_the_first_attempt_of_a_repetition_and_may_refuse_it(s
             return (status, body) if "again" in question else (200, first)
 
         sts_agent.answer = answer
-        with agent_sts.without_user():
+        with agent_sts.without_user(), agent_sts.authorization_details(details):
             assert REFUSED[client](sent) == 401
         assert len(sent) == calls
         assert [path for path, _ in asked] == ["/v1/headers", "/v1/forget", "/v1/headers"]
         assert asked[1][1]["headers"] == asked[2][1]["again"]["headers"] == first["headers"]
         assert asked[2][1] == {**asked[0][1], "again": first}
+        assert all(question["authorization_details"] == details for _, question in asked)
 
 
 async def test_every_refusal_is_the_answer_and_the_application_is_not_reached(sts_agent):

@@ -13,11 +13,10 @@ use http::HeaderValue;
 use jiff::Timestamp;
 use quick_cache::UnitWeighter;
 use quick_cache::sync::Cache;
-use serde_json::json;
 use sts_jose::{Clock, has_passed};
-use sts_protocol::{AuthorizationDetail, TokenType};
+use sts_protocol::TokenType;
 
-use crate::call::{Caller, OnApproval, Route};
+use crate::call::{CallContext, Caller, OnApproval, RequestedDetails, Route};
 use crate::exchange::{ExchangeError, IssuedToken, Sts};
 use crate::net::Flights;
 use crate::net::bearer::REPLACEMENT_PAUSE;
@@ -39,7 +38,10 @@ pub(crate) struct Key([u8; 32]);
 
 /// The part of a [`Key`] that is the same for all calls of one route.
 #[derive(Clone)]
-pub(crate) struct RouteKey(digest::Context);
+pub(crate) struct RouteKey {
+    parts: digest::Context,
+    details: RequestedDetails,
+}
 
 impl RouteKey {
     pub(crate) fn new(sts: &Sts, route: &Route) -> Self {
@@ -54,15 +56,14 @@ impl RouteKey {
         // A call that reports an approval never joins a call that waits for one.
         part(&mut context, (route.on_approval == OnApproval::Wait).then_some(b"wait".as_slice()));
         part(&mut context, sts.prover_for(route).map(|prover| prover.jkt().as_bytes()));
-        Self(context)
+        Self { parts: context, details: RequestedDetails::new(route.authorization_details.clone()) }
     }
 
-    /// Returns the key for one user and the authorization details to request: by the whole inbound
-    /// token, with its signature, and its tenant.
-    pub(crate) fn of(&self, subject: &Caller, details: &[AuthorizationDetail]) -> Key {
-        let mut context = self.0.clone();
-        let details = (!details.is_empty()).then(|| json!(details).to_string());
-        part(&mut context, details.as_deref().map(str::as_bytes));
+    /// Returns the key for one user and the authorization details that a call requests: by the whole
+    /// inbound token, with its signature, and its tenant.
+    pub(crate) fn of(&self, subject: &Caller, call: &CallContext) -> Key {
+        let mut context = self.parts.clone();
+        part(&mut context, call.details().unwrap_or(&self.details).text().map(str::as_bytes));
         part(&mut context, Some(&subject.verified().digest));
         part(&mut context, subject.tenant().map(|tenant| tenant.as_str().as_bytes()));
         let mut key = [0; 32];
@@ -240,7 +241,7 @@ mod tests {
     }
 
     fn key(sts: &Sts, route: &Route) -> Vec<u8> {
-        RouteKey::new(sts, route).0.finish().as_ref().to_vec()
+        RouteKey::new(sts, route).parts.finish().as_ref().to_vec()
     }
 
     #[test]

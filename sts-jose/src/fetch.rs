@@ -17,7 +17,7 @@ use crate::bounded_file::{BoundedFile, FileContent, FileVersion, MAX_FILE_BYTES}
 use crate::clock::Clock;
 use crate::egress::Egress;
 use crate::fetch_error::{FetchError, cut};
-use crate::http_client::{HttpClientError, MAX_KEY_SET_BYTES, http_client, http_client_via};
+use crate::http_client::{HttpClientError, MAX_KEY_SET_BYTES, http_client, http_client_builder, http_client_via};
 use crate::json;
 use crate::key_set::KeySet;
 
@@ -108,13 +108,16 @@ impl CaFile {
 }
 
 /// Sends requests that other code has made, such as traces to their collector. The limits are those
-/// of [`http_client`], and an answer of at most [`MAX_KEY_SET_BYTES`].
+/// of [`http_client`], and an answer of at most [`MAX_KEY_SET_BYTES`], unless it has its own.
 #[derive(Debug, Clone)]
-pub struct Sender(KeySetClient);
+pub struct Sender {
+    client: KeySetClient,
+    max_bytes: usize,
+}
 
 impl From<KeySetClient> for Sender {
     fn from(client: KeySetClient) -> Self {
-        Self(client)
+        Self { client, max_bytes: MAX_KEY_SET_BYTES }
     }
 }
 
@@ -124,7 +127,17 @@ impl Sender {
     /// # Errors
     /// See [`HttpClientError`].
     pub fn new() -> Result<Self, HttpClientError> {
-        http_client(None).map(|client| Self(client.into()))
+        http_client(None).map(|client| KeySetClient::from(client).into())
+    }
+
+    /// Returns a sender that trusts the system's authorities, gives up a request after `timeout`, and
+    /// accepts an answer of at most `max_bytes` bytes.
+    ///
+    /// # Errors
+    /// See [`HttpClientError`].
+    pub fn bounded(timeout: Duration, max_bytes: usize) -> Result<Self, HttpClientError> {
+        let client = http_client_builder(timeout, None)?.build()?;
+        Ok(Self { client: client.into(), max_bytes })
     }
 
     /// Fetches the discovery document of `issuer`, byte for byte its `issuer`. Its places are those of
@@ -134,7 +147,7 @@ impl Sender {
     /// [`FetchError`] if the URL is not permitted, or no place has a document of the issuer.
     pub async fn discovery_document(&self, issuer: &str) -> Result<Map<String, Value>, FetchError> {
         let url = issuer_url(issuer, false)?;
-        discover(&self.0.current().await?, &url, issuer, Bearer::No, Ok).await
+        discover(&self.client.current().await?, &url, issuer, Bearer::No, Ok).await
     }
 
     /// Returns a sender that trusts the system's authorities, and uses the proxies of `egress`.
@@ -142,7 +155,7 @@ impl Sender {
     /// # Errors
     /// See [`HttpClientError`].
     pub fn via(egress: &Egress) -> Result<Self, HttpClientError> {
-        http_client_via(egress, None).map(|client| Self(client.into()))
+        http_client_via(egress, None).map(|client| KeySetClient::from(client).into())
     }
 
     /// Sends a request and returns the answer, regardless of its status.
@@ -151,12 +164,12 @@ impl Sender {
     /// [`FetchError::Http`] or [`FetchError::TooLarge`].
     pub async fn send(&self, request: http::Request<Bytes>) -> Result<http::Response<Bytes>, FetchError> {
         let failed = |error: reqwest::Error| FetchError::Http(error.without_url());
-        let client = self.0.current().await?;
+        let client = self.client.current().await?;
         let response = client.execute(request.try_into().map_err(failed)?).await.map_err(failed)?;
         let mut answer = http::Response::new(Bytes::new());
         *answer.status_mut() = response.status();
         *answer.headers_mut() = response.headers().clone();
-        *answer.body_mut() = read_body(response).await?.into();
+        *answer.body_mut() = read_body(response, self.max_bytes).await?.into();
         Ok(answer)
     }
 }
@@ -328,7 +341,7 @@ async fn get(http: &reqwest::Client, url: Url, bearer: Bearer<'_>) -> Result<Vec
     }
     let response = request.send().await.map_err(FetchError::of_request)?;
     match (response.status(), bearer) {
-        (StatusCode::OK, _) => read_body(response).await,
+        (StatusCode::OK, _) => read_body(response, MAX_KEY_SET_BYTES).await,
         (status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN), Bearer::Withheld) => {
             Err(FetchError::BearerWithheld(status.as_u16()))
         }
@@ -339,12 +352,12 @@ async fn get(http: &reqwest::Client, url: Url, bearer: Bearer<'_>) -> Result<Vec
     }
 }
 
-/// Reads a body of at most [`MAX_KEY_SET_BYTES`].
-async fn read_body(mut response: reqwest::Response) -> Result<Vec<u8>, FetchError> {
+/// Reads a body of at most `max_bytes`.
+async fn read_body(mut response: reqwest::Response, max_bytes: usize) -> Result<Vec<u8>, FetchError> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(FetchError::of_request)? {
-        if body.len() + chunk.len() > MAX_KEY_SET_BYTES {
-            return Err(FetchError::TooLarge);
+        if body.len() + chunk.len() > max_bytes {
+            return Err(FetchError::TooLarge(max_bytes));
         }
         body.extend_from_slice(&chunk);
     }

@@ -4,7 +4,7 @@ use reqwest::header::InvalidHeaderValue;
 use url::Url;
 
 use crate::error_chain;
-use crate::http_client::{HttpClientError, MAX_KEY_SET_BYTES};
+use crate::http_client::HttpClientError;
 use crate::json::JsonError;
 use crate::key_set::KeySetError;
 
@@ -59,9 +59,9 @@ pub enum FetchError {
          is sent there only if jwks_uri is configured"
     )]
     BearerWithheld(u16),
-    /// The answer is longer than [`MAX_KEY_SET_BYTES`].
-    #[error("longer than {MAX_KEY_SET_BYTES} bytes")]
-    TooLarge,
+    /// The answer is longer than this many bytes.
+    #[error("longer than {0} bytes")]
+    TooLarge(usize),
     /// The refresh exceeded its time limit.
     #[error("timed out")]
     TimedOut,
@@ -156,7 +156,7 @@ impl FetchError {
         matches!(
             self.cause(),
             Self::Status { .. }
-                | Self::TooLarge
+                | Self::TooLarge(_)
                 | Self::Discovery(_)
                 | Self::IssuerMismatch { .. }
                 | Self::JwksUriMissing

@@ -15,7 +15,7 @@ use crate::encryption_key::EncryptionKey;
 use crate::fetch_error::FetchError;
 use crate::flight::Flight;
 use crate::held_keys::{Change, HeldKeys, Origin, tell_lost_keys};
-use crate::key_lookup::{KeyLookupError, KeySetHealth};
+use crate::key_lookup::{KeyLookupError, KeySetFaults, KeySetHealth};
 use crate::key_set::KeySet;
 
 /// The minimum interval between two checks of the file.
@@ -116,6 +116,11 @@ impl FileKeySet {
     /// Returns the keys of the last successful read. Empty if there was none.
     pub fn held(&self) -> KeySet {
         self.inner.lock().held.keys()
+    }
+
+    /// Returns the faults of the file.
+    pub fn faults(&self) -> KeySetFaults {
+        self.inner.lock().held.faults()
     }
 
     /// Returns the health of the file.

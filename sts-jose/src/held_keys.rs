@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::fetch_error::FetchError;
-use crate::key_lookup::{KeyLookupError, KeySetHealth};
+use crate::key_lookup::{KeyLookupError, KeySetFaults, KeySetHealth};
 use crate::key_set::{KeySet, LostKey, MAX_KEYS};
 
 /// The maximum time that unconfirmed keys stay in use. The issuer may have withdrawn them in the
@@ -25,6 +25,7 @@ pub(crate) struct HeldKeys {
     keys: Option<KeySet>,
     error: Option<Arc<FetchError>>,
     confirmed_at: Option<Timestamp>,
+    gone: Vec<(String, Timestamp)>,
 }
 
 /// A change that the log reports once.
@@ -65,6 +66,7 @@ impl HeldKeys {
     pub(crate) fn replace(&mut self, keys: KeySet, now: Timestamp) -> Change {
         let (was, is) = (self.keys.as_ref().map(condition), condition(&keys));
         let recovered = self.error.is_some() || was == Some(Change::Unusable);
+        self.note_gone(&keys, now);
         self.keys = Some(keys);
         self.error = None;
         self.confirmed_at = Some(now);
@@ -73,6 +75,22 @@ impl HeldKeys {
             _ if was == Some(is) => Change::None,
             _ => is,
         }
+    }
+
+    /// Notes the named keys of the former set that `keys` lacks.
+    fn note_gone(&mut self, keys: &KeySet, now: Timestamp) {
+        let has = |kid: &str| keys.keys().iter().any(|key| key.kid() == Some(kid));
+        let former = self.keys.iter().flat_map(KeySet::keys).filter_map(|key| key.kid());
+        let gone: Vec<_> = former.filter(|kid| !has(kid)).map(|kid| (kid.to_owned(), now)).collect();
+        self.gone.retain(|(kid, _)| !has(kid));
+        self.gone.extend(gone);
+        self.gone.drain(..self.gone.len().saturating_sub(MAX_TOLD));
+    }
+
+    /// Returns the faults of the source.
+    pub(crate) fn faults(&self) -> KeySetFaults {
+        let lost = self.keys.iter().flat_map(KeySet::lost).take(MAX_TOLD).cloned();
+        KeySetFaults { error: self.error.clone(), lost: lost.collect(), gone: self.gone.clone() }
     }
 
     /// Returns the lost keys of `keys` that the former set had not lost.
@@ -190,6 +208,28 @@ mod tests {
             assert_ne!(first, Change::None);
             assert_eq!(second, Change::None);
         }
+    }
+
+    #[test]
+    fn a_key_that_has_gone_is_named_until_it_is_back() {
+        let key = |kid: &str| {
+            let mut jwk = crate::SigningKey::generate(crate::Algorithm::Es256).unwrap().public_jwk();
+            jwk["kid"] = kid.into();
+            jwk.to_string()
+        };
+        let (one, two) = (key("one"), key("two"));
+        let both = set(1, &format!("{one},{two}"));
+        let mut held = HeldKeys::default();
+        let at = |second| Timestamp::from_second(second).unwrap();
+        held.replace(both.clone(), at(1));
+        assert_eq!(held.faults().gone, []);
+        held.replace(set(1, &one), at(2));
+        held.replace(set(1, &one), at(3));
+        assert_eq!(held.faults().gone, [("two".to_owned(), at(2))]);
+        held.fail(Arc::new(FetchError::TimedOut));
+        assert!(held.faults().error.is_some());
+        held.replace(both, at(4));
+        assert!(held.faults().error.is_none() && held.faults().gone.is_empty());
     }
 
     #[test]

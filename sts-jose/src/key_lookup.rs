@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::fetch_error::FetchError;
+use crate::key_set::LostKey;
 
 /// The reason a key is missing. A refusal and an outage must never be confused.
 ///
@@ -33,6 +34,18 @@ pub enum KeyLookupError {
     /// The requester may retry.
     #[error("the keys of the issuer cannot be fetched")]
     Unavailable(#[source] Arc<FetchError>),
+}
+
+/// The faults of a key source, for an operator.
+#[derive(Debug, Clone, Default)]
+pub struct KeySetFaults {
+    /// The error of the latest attempt, if it failed.
+    pub error: Option<Arc<FetchError>>,
+    /// The unusable keys of the last read, at most 20.
+    pub lost: Vec<LostKey>,
+    /// The names of keys that an earlier read had, each with the time of the read that lacked it. The
+    /// last 20, without those that are back.
+    pub gone: Vec<(String, Timestamp)>,
 }
 
 /// The health of a key source.

@@ -12,7 +12,7 @@ use crate::encryption_key::EncryptionKey;
 use crate::fetch_error::FetchError;
 use crate::file_key_set::FileKeySet;
 use crate::held_keys::{HeldKeys, Origin, lost_keys, missing, tell_lost_keys};
-use crate::key_lookup::{KeyLookupError, KeySetHealth};
+use crate::key_lookup::{KeyLookupError, KeySetFaults, KeySetHealth};
 use crate::key_set::KeySet;
 use crate::remote::RemoteKeySet;
 use crate::signature_memo::SignatureMemo;
@@ -163,6 +163,15 @@ impl KeySource {
             Self::Inline(keys) => keys.clone(),
             Self::Remote(remote) => remote.held(),
             Self::File(file) => file.held(),
+        }
+    }
+
+    /// Returns the faults of the source.
+    pub fn faults(&self) -> KeySetFaults {
+        match self {
+            Self::Inline(keys) => KeySetFaults { lost: keys.lost().to_vec(), ..KeySetFaults::default() },
+            Self::Remote(remote) => remote.faults(),
+            Self::File(file) => file.faults(),
         }
     }
 

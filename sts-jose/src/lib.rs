@@ -105,7 +105,7 @@ pub use http_client::{
 pub use issuer_name::IssuerName;
 pub use json::JsonError;
 pub use jws::{CompactJws, Header, MAX_TOKEN_BYTES, ParseError, Segment};
-pub use key_lookup::{KeyLookupError, KeySetHealth};
+pub use key_lookup::{KeyLookupError, KeySetFaults, KeySetHealth};
 pub use key_set::{KeySet, KeySetError, LostKey, MAX_KEYS};
 pub use key_source::{KeySource, KeyVerifyError};
 pub use readable_token::{Protection, ReadableToken};

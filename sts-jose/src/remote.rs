@@ -17,7 +17,7 @@ use crate::fetch::{self, MAX_BEARER_TOKEN_BYTES, RemoteConfig};
 use crate::fetch_error::FetchError;
 use crate::flight::Flight;
 use crate::held_keys::{Change, HeldKeys, Origin, missing, tell_lost_keys};
-use crate::key_lookup::{KeyLookupError, KeySetHealth};
+use crate::key_lookup::{KeyLookupError, KeySetFaults, KeySetHealth};
 use crate::key_set::KeySet;
 
 /// The age at which keys are refreshed in the background. They stay in use during the refresh and,
@@ -178,6 +178,11 @@ impl RemoteKeySet {
     /// Returns the keys of the last successful read. Empty if there was none.
     pub fn held(&self) -> KeySet {
         self.inner.lock().held.keys()
+    }
+
+    /// Returns the faults of the key set.
+    pub fn faults(&self) -> KeySetFaults {
+        self.inner.lock().held.faults()
     }
 
     /// Returns the health of the key set.

@@ -121,6 +121,47 @@ impl AuthorizationDetail {
         }
         Ok(read)
     }
+
+    /// Returns true if it permits nothing that `outer` does not. A member that `outer` has and this one
+    /// lacks would widen it.
+    ///
+    /// ```
+    /// use sts_protocol::AuthorizationDetail;
+    ///
+    /// let read = |wire: &str| serde_json::from_str::<AuthorizationDetail>(wire);
+    /// let outer = read(r#"{"type":"mcp_tool","limits":{"quantity":10}}"#)?;
+    /// assert!(read(r#"{"type":"mcp_tool","actions":["reserve"],"limits":{"quantity":5}}"#)?.is_within(&outer));
+    /// assert!(!read(r#"{"type":"mcp_tool","actions":["reserve"]}"#)?.is_within(&outer));
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
+    #[must_use]
+    pub fn is_within(&self, outer: &Self) -> bool {
+        self.narrows_members_of(outer) && self.has_limits(outer, |own, limit| own.is_some_and(|own| own <= limit))
+    }
+
+    /// Returns true if it permits nothing that `outer` does not, once it has the limits that it lacks and
+    /// `outer` has.
+    #[must_use]
+    pub fn is_within_once_limited(&self, outer: &Self) -> bool {
+        self.narrows_members_of(outer) && self.has_limits(outer, |own, limit| own.is_none_or(|own| own <= limit))
+    }
+
+    fn narrows_members_of(&self, outer: &Self) -> bool {
+        let Self { detail_type, locations, actions, datatypes, identifier, limits: _ } = outer;
+        self.detail_type == *detail_type
+            && is_subset(self.locations.as_ref(), locations.as_ref())
+            && is_subset(self.actions.as_ref(), actions.as_ref())
+            && is_subset(self.datatypes.as_ref(), datatypes.as_ref())
+            && identifier.as_ref().is_none_or(|identifier| self.identifier.as_ref() == Some(identifier))
+    }
+
+    fn has_limits(&self, outer: &Self, is_kept: impl Fn(Option<&DetailLimit>, &DetailLimit) -> bool) -> bool {
+        outer.limits.iter().all(|(name, limit)| is_kept(self.limits.get(name), limit))
+    }
+}
+
+fn is_subset(inner: Option<&DetailValues>, outer: Option<&DetailValues>) -> bool {
+    outer.is_none_or(|outer| inner.is_some_and(|inner| inner.is_subset(outer)))
 }
 
 impl DetailText {
@@ -233,6 +274,45 @@ mod tests {
         assert_eq!(serde_json::to_value(details).unwrap(), wire);
         let equal = AuthorizationDetail::array(json!([{ "type": "t", "limits": { "n": 1e2 } }])).unwrap();
         assert_eq!(serde_json::to_string(&equal).unwrap(), r#"[{"type":"t","limits":{"n":100}}]"#);
+    }
+
+    #[test]
+    fn an_element_is_within_one_that_is_wider_in_every_member() {
+        let whole = json!({
+            "type": "t", "locations": ["a", "b"], "actions": ["x", "y"], "datatypes": ["d"], "identifier": "i",
+            "limits": { "n": 10 },
+        });
+        let detail = |wire: Value| serde_json::from_value::<AuthorizationDetail>(wire).unwrap();
+        let with = |member: &str, value: Value| {
+            let mut changed = whole.clone();
+            match value {
+                Value::Null => changed.as_object_mut().unwrap().remove(member),
+                value => changed.as_object_mut().unwrap().insert(member.to_owned(), value),
+            };
+            detail(changed)
+        };
+        let outer = detail(whole.clone());
+        for (member, value, is_within, once_limited) in [
+            ("type", json!("t"), true, true),
+            ("type", json!("u"), false, false),
+            ("locations", json!(["a"]), true, true),
+            ("locations", json!(["c"]), false, false),
+            ("locations", Value::Null, false, false),
+            ("actions", json!(["y"]), true, true),
+            ("actions", json!(["x", "z"]), false, false),
+            ("actions", Value::Null, false, false),
+            ("datatypes", Value::Null, false, false),
+            ("identifier", json!("j"), false, false),
+            ("identifier", Value::Null, false, false),
+            ("limits", json!({ "n": 9, "m": 1 }), true, true),
+            ("limits", json!({ "n": 11 }), false, false),
+            ("limits", json!({ "m": 1 }), false, true),
+            ("limits", Value::Null, false, true),
+        ] {
+            let inner = with(member, value.clone());
+            let found = (inner.is_within(&outer), inner.is_within_once_limited(&outer));
+            assert_eq!(found, (is_within, once_limited), "{member} {value}");
+        }
     }
 
     #[test]

@@ -8,19 +8,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use serde::Serialize;
 use serde_json::json;
-use sts_jose::{Algorithm, Egress, FetchError, HttpClientError, Sender, SignError, SigningKey, Typ};
+use sts_jose::{Algorithm, Clock, Egress, FetchError, HttpClientError, Sender, SignError, SigningKey, Typ};
 use sts_protocol::SubjectId;
 use thiserror::Error;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use url::Url;
 
-use crate::approval::{Approval, SeenApproval};
+use crate::approval::{Approval, Approvals, SeenApproval};
 use crate::keys::KeyRing;
-use crate::storage::ApprovalRow;
+use crate::storage::{ApprovalRow, ApprovalState};
 use crate::telemetry::{Metrics, NoticeOutcome};
 
 /// The event of an approval that waits.
@@ -31,6 +33,8 @@ const MEDIA_TYPE: &str = "application/secevent+jwt";
 const ALGORITHMS: [Algorithm; 3] = [Algorithm::Es256, Algorithm::Rs256, Algorithm::EdDsa];
 /// The most notices that wait to be sent.
 const QUEUE: usize = 256;
+/// The most notices that are sent at the same time, so that one without an answer holds up few others.
+const AT_ONCE: usize = 8;
 /// The pauses before a notice is sent again.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
 
@@ -41,7 +45,24 @@ pub struct Notices(Option<Receiver>);
 #[derive(Debug, Clone)]
 struct Receiver {
     url: Url,
-    queue: mpsc::Sender<Bytes>,
+    queue: mpsc::Sender<Notice>,
+    /// The approvals as this server knows them.
+    approvals: Arc<ArcSwap<Approvals>>,
+    metrics: Metrics,
+}
+
+/// A signed notice, and the approval that it is about.
+struct Notice {
+    approval: String,
+    signed: Bytes,
+}
+
+/// The task that sends notices.
+struct Delivery {
+    url: Url,
+    sender: Sender,
+    approvals: Arc<ArcSwap<Approvals>>,
+    clock: Arc<dyn Clock>,
     metrics: Metrics,
 }
 
@@ -99,22 +120,40 @@ impl Notices {
     ///
     /// # Errors
     /// [`NoticesError`]. An unreachable receiver is not an error.
-    pub fn start(url: Option<&Url>, egress: &Egress, metrics: &Metrics) -> Result<Self, NoticesError> {
+    pub fn start(
+        url: Option<&Url>,
+        egress: &Egress,
+        clock: &Arc<dyn Clock>,
+        metrics: &Metrics,
+    ) -> Result<Self, NoticesError> {
         let Some(url) = url else { return Ok(Self::default()) };
-        let sender = Sender::via(egress)?;
-        let (queue, waiting) = mpsc::channel(QUEUE);
-        tokio::spawn(send_all(waiting, sender, url.clone(), metrics.clone()));
-        Ok(Self(Some(Receiver { url: url.clone(), queue, metrics: metrics.clone() })))
+        let (approvals, (queue, waiting)) = (Arc::default(), mpsc::channel(QUEUE));
+        let delivery = Delivery {
+            url: url.clone(),
+            sender: Sender::via(egress)?,
+            approvals: Arc::clone(&approvals),
+            clock: Arc::clone(clock),
+            metrics: metrics.clone(),
+        };
+        tokio::spawn(send_all(waiting, Arc::new(delivery)));
+        Ok(Self(Some(Receiver { url: url.clone(), queue, approvals, metrics: metrics.clone() })))
+    }
+
+    /// Takes over the approvals as the server knows them now. The notice of one that has ended is not sent.
+    pub fn follow(&self, approvals: &Arc<Approvals>) {
+        if let Some(receiver) = &self.0 {
+            receiver.approvals.store(Arc::clone(approvals));
+        }
     }
 
     /// Queues the notice of an approval that waits, and returns at once. `uri` is the page where the
     /// person decides.
     pub fn waiting(&self, ring: &KeyRing, issuer: &str, row: &ApprovalRow, uri: &str) {
-        let Some(Receiver { url, queue, metrics }) = &self.0 else { return };
+        let Some(Receiver { url, queue, metrics, .. }) = &self.0 else { return };
         // A notice that has no place is not signed.
         let Ok(place) = queue.try_reserve() else { return metrics.notice(NoticeOutcome::Dropped) };
         match notice(ring, [issuer, url.as_str(), uri], row) {
-            Ok(notice) => place.send(notice),
+            Ok(signed) => place.send(Notice { approval: row.id.clone(), signed }),
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "failed to make the notice of an approval");
                 metrics.notice(NoticeOutcome::Failed);
@@ -142,27 +181,65 @@ fn notice(ring: &KeyRing, [issuer, audience, uri]: [&str; 3], row: &ApprovalRow)
     Ok(key.sign(Some(Typ::SecurityEvent.as_str()), &claims).map_err(NoticeError::Sign)?.into())
 }
 
-async fn send_all(mut waiting: mpsc::Receiver<Bytes>, sender: Sender, url: Url, metrics: Metrics) {
+/// Sends the notices, some at the same time.
+async fn send_all(mut waiting: mpsc::Receiver<Notice>, delivery: Arc<Delivery>) {
+    let mut sending = JoinSet::new();
     while let Some(notice) = waiting.recv().await {
-        let mut pauses = PAUSES.iter();
-        let outcome = loop {
-            let error = match push(&sender, &url, notice.clone()).await {
-                Ok(()) => break NoticeOutcome::Sent,
-                Err(error) => error,
-            };
-            match pauses.next().filter(|_| error.may_pass_later()) {
-                Some(pause) => tokio::time::sleep(*pause).await,
-                None => {
-                    if let Some(left_out) = metrics.log_limit().pass("notice") {
-                        let error = &error as &dyn std::error::Error;
-                        tracing::warn!(error, left_out, "approvals.notify_url did not take the notice of an approval");
-                    }
-                    break NoticeOutcome::Failed;
-                }
-            }
-        };
-        metrics.notice(outcome);
+        while sending.len() >= AT_ONCE {
+            sending.join_next().await;
+        }
+        let delivery = Arc::clone(&delivery);
+        sending.spawn(async move {
+            let outcome = delivery.send(&notice).await;
+            delivery.metrics.notice(outcome);
+        });
     }
+    while sending.join_next().await.is_some() {}
+}
+
+impl Delivery {
+    async fn send(&self, notice: &Notice) -> NoticeOutcome {
+        match repeated(|| self.attempt(notice)).await {
+            Some(Ok(())) => NoticeOutcome::Sent,
+            None => NoticeOutcome::Dropped,
+            Some(Err(error)) => {
+                if let Some(left_out) = self.metrics.log_limit().pass("notice") {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(error, left_out, "approvals.notify_url did not take the notice of an approval");
+                }
+                NoticeOutcome::Failed
+            }
+        }
+    }
+
+    /// Sends a notice once. Returns `None` if its approval has ended.
+    async fn attempt(&self, Notice { approval, signed }: &Notice) -> Option<Result<(), PushError>> {
+        if !self.still_waits(approval) {
+            return None;
+        }
+        Some(push(&self.sender, &self.url, signed.clone()).await)
+    }
+
+    /// Returns true unless the approval has ended. One that this server has not read yet waits.
+    fn still_waits(&self, approval: &str) -> bool {
+        let approvals = self.approvals.load();
+        approvals.get(approval).is_none_or(|known| known.state_at(self.clock.now()) == ApprovalState::Pending)
+    }
+}
+
+/// Makes attempts until the receiver takes the notice, refuses it, or has failed too often. An attempt
+/// returns `None` if the notice must not be sent any more.
+async fn repeated<F>(attempt: impl Fn() -> F) -> Option<Result<(), PushError>>
+where
+    F: Future<Output = Option<Result<(), PushError>>>,
+{
+    for pause in PAUSES {
+        match attempt().await {
+            Some(Err(error)) if error.may_pass_later() => tokio::time::sleep(pause).await,
+            outcome => return outcome,
+        }
+    }
+    attempt().await
 }
 
 async fn push(sender: &Sender, url: &Url, notice: Bytes) -> Result<(), PushError> {
@@ -181,9 +258,58 @@ impl PushError {
     fn may_pass_later(&self) -> bool {
         match self {
             // A receiver whose answer is too long has taken the notice.
-            Self::Request(_) | Self::Fetch(FetchError::TooLarge) => false,
+            Self::Request(_) | Self::Fetch(FetchError::TooLarge(_)) => false,
             Self::Fetch(_) => true,
             Self::Status(status) => *status == 429 || *status >= 500,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::future::ready;
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// The attempts at a receiver with these answers, in seconds after the first one, and the outcome.
+    async fn attempts(answers: &[u16]) -> (Vec<u64>, bool) {
+        let (start, seconds) = (Instant::now(), RefCell::new(Vec::new()));
+        let attempt = || {
+            let mut seconds = seconds.borrow_mut();
+            let answer = answers.get(seconds.len()).copied().unwrap_or(202);
+            seconds.push(start.elapsed().as_secs());
+            ready(Some(if answer < 300 { Ok(()) } else { Err(PushError::Status(answer)) }))
+        };
+        let is_sent = matches!(repeated(attempt).await, Some(Ok(())));
+        (seconds.into_inner(), is_sent)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_notice_is_sent_again_one_and_five_seconds_after_a_fault_of_the_receiver() {
+        for (answers, seconds, is_sent) in [
+            (&[][..], &[0][..], true),
+            (&[503], &[0, 1], true),
+            (&[429, 500], &[0, 1, 6], true),
+            (&[500, 503, 429], &[0, 1, 6], false),
+            (&[503, 400], &[0, 1], false),
+            (&[400], &[0], false),
+            (&[307], &[0], false),
+        ] {
+            assert_eq!(attempts(answers).await, (seconds.to_vec(), is_sent), "{answers:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_notice_of_an_approval_that_ends_is_not_sent_again() {
+        let count = RefCell::new(0);
+        let attempt = || {
+            *count.borrow_mut() += 1;
+            ready((*count.borrow() == 1).then_some(Err(PushError::Status(503))))
+        };
+        assert!(repeated(attempt).await.is_none());
+        assert_eq!(count.into_inner(), 2);
     }
 }

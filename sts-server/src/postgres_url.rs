@@ -76,8 +76,8 @@ fn without_target_session_attrs(url: &mut Url) {
     }
 }
 
-/// Returns the password of a password file: its only line.
-pub(crate) fn password_line(text: &str) -> Option<&str> {
+/// Returns the secret of a file that holds it alone: its only line.
+pub(crate) fn secret_line(text: &str) -> Option<&str> {
     let line = text.trim_end_matches(['\r', '\n']);
     (!line.is_empty() && !line.contains(['\r', '\n'])).then_some(line)
 }

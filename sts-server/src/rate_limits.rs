@@ -62,6 +62,9 @@ pub enum RateLimit {
     /// The approvals of all users that wait for a decision.
     #[error("too many approvals wait for a decision")]
     PendingApprovals,
+    /// The granted approvals of all users that are remembered.
+    #[error("too many approvals are remembered")]
+    RememberedApprovals,
 }
 
 /// A request exceeds a limit.
@@ -171,6 +174,7 @@ impl RateLimit {
             Self::ClientRefusals => "too_many_refusals",
             Self::ApprovalRequests => "too_many_approvals",
             Self::PendingApprovals => "too_many_pending_approvals",
+            Self::RememberedApprovals => "too_many_remembered_approvals",
         }
     }
 }

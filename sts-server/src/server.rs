@@ -15,8 +15,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::admin::{Access, AccessError, Administration, By};
-use crate::config::{Config, Database, PasswordError, Synchronous};
+use crate::admin::{Access, AccessError, Administration, By, Records};
+use crate::config::{ClientCertificates, Config, Database, PasswordError, Synchronous};
 use crate::http::{self, AdminApi, Agents, App, Endpoints, Listener, ListenerLimits, Tls, TlsError};
 use crate::keys::{KeyAccess, KeyLifeError, MasterKey, SealError};
 use crate::notices::{Notices, NoticesError};
@@ -24,7 +24,7 @@ use crate::record::RetentionError;
 use crate::registry::{ApplyError, RegistryFile};
 use crate::service::{Parts, SnapshotError, Sts};
 use crate::shutdown::announced;
-use crate::storage::{self, Location, StorageError, Store};
+use crate::storage::{self, Location, RowCodes, StorageError, Store};
 use crate::telemetry::{Traces, TracesError};
 
 /// The interval at which the server polls the database for changes, announced or not.
@@ -169,6 +169,18 @@ pub(crate) fn location(database: &Database) -> Result<Location, PasswordError> {
     })
 }
 
+/// Opens the database of a configuration for a party that only reads, without the master key. Rows
+/// are not compared with their codes.
+///
+/// # Errors
+/// [`StartError::Storage`] and [`StartError::Password`].
+pub async fn open_records(config: &Config, surroundings: Surroundings) -> Result<Records, StartError> {
+    let codes = RowCodes::unchecked(surroundings.entropy);
+    let store = storage::open_at(&location(&config.database)?, codes).await?;
+    let store = store.for_operators().unwrap_or(store);
+    Ok(Records::new(store, surroundings.clock, config))
+}
+
 impl Foundation {
     /// Opens the database and reads the master key.
     ///
@@ -212,6 +224,10 @@ impl Foundation {
     }
 }
 
+/// The registry of a running server.
+#[derive(Debug)]
+pub struct ServedRegistry(Administration);
+
 impl Server {
     /// Starts a server: database, keys, registry, service, listeners, in this order.
     ///
@@ -245,10 +261,10 @@ impl Server {
         foundation: Foundation,
         [public, admin]: [TcpListener; 2],
     ) -> Result<Self, StartError> {
-        let client_authorities = config.tls.client_authorities();
-        let tls = config.tls.files().map(|files| Tls::read(files, client_authorities)).transpose()?;
+        let of_clients = (config.tls.client_certificates, config.tls.client_ca_file.as_deref());
+        let tls = config.tls.files().map(|files| Tls::read(files, of_clients.0, of_clients.1)).transpose()?;
         let for_operators = config.tls.files().filter(|_| config.tls.admin);
-        let for_operators = for_operators.map(|files| Tls::read(files, None)).transpose()?;
+        let for_operators = for_operators.map(|files| Tls::read(files, ClientCertificates::Off, None)).transpose()?;
         foundation.prepare_schema(config).await?;
         let administration = foundation.administration(config);
         administration.ensure_keys().await?;
@@ -258,13 +274,14 @@ impl Server {
         }
         let sts = Sts::start(config, foundation.parts()).await?;
         let notify_url = config.approvals.notify_url.as_ref();
-        let notices = Notices::start(notify_url, &config.egress.proxies, sts.metrics())?;
+        let notices =
+            Notices::start(notify_url, &config.egress.proxies, &foundation.surroundings.clock, sts.metrics())?;
         let sts = Arc::new(sts.notifying(notices));
         let endpoint = config.telemetry.otlp_endpoint.as_ref();
         let traces = Traces::start(endpoint, &foundation.surroundings.entropy, sts.metrics())?;
         sts.snapshot().trusted.refresh().await;
         let (shutdown, ended) = watch::channel(false);
-        let app = App::new(Arc::clone(&sts), config).tracing(traces.clone());
+        let app = App::new(Arc::clone(&sts), config).tracing(traces.clone()).certified(tls.clone());
         let access = Arc::new(Access::new(&config.admin, &foundation.surroundings.key_access(config))?);
         access.refresh().await;
         let mut server = Self {
@@ -337,20 +354,10 @@ impl Server {
         }
     }
 
-    /// Applies a registry file again. A file with faults changes nothing, and the server serves on.
-    pub async fn reload_registry(&self, path: &Path) {
-        match apply_registry(&self.administration, path).await {
-            Ok(()) => {}
-            Err(ApplyError::Faults(faults)) => {
-                for fault in faults {
-                    tracing::error!("the registry file is not applied: {fault}");
-                }
-            }
-            Err(error) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::error!(error, path = %path.display(), "failed to apply the registry file");
-            }
-        }
+    /// Returns the registry of the server, to apply its file again while the server is watched.
+    #[must_use]
+    pub fn registry(&self) -> ServedRegistry {
+        ServedRegistry(self.administration.clone())
     }
 
     /// Fails readiness but keeps serving, so that load balancers can drain traffic.
@@ -366,6 +373,24 @@ impl Server {
         self.sts.record_last_suppressed_refusals().await;
         self.traces.stop().await;
         self.store.close().await;
+    }
+}
+
+impl ServedRegistry {
+    /// Applies a registry file again. A file with faults changes nothing, and the server serves on.
+    pub async fn reload(&self, path: &Path) {
+        match apply_registry(&self.0, path).await {
+            Ok(()) => {}
+            Err(ApplyError::Faults(faults)) => {
+                for fault in faults {
+                    tracing::error!("the registry file is not applied: {fault}");
+                }
+            }
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, path = %path.display(), "failed to apply the registry file");
+            }
+        }
     }
 }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Takes the tokens of a real Keycloak through two hops. Run by name, not in CI: it fetches Keycloak (180 MB) and needs Java and Maven.
+"""Takes the tokens of a real Keycloak through two hops, and signs an operator in to the console. Run by name, not in CI: it fetches Keycloak (180 MB) and needs Java and Maven.
 
 usage: tests/idp/keycloak.py [SERVER [FOLDER]]
 
@@ -10,9 +10,12 @@ user, role and organization are made by Keycloak's admin API.
 import base64
 import contextlib
 import hashlib
+import html
+import http.client
 import json
 import os
 import pathlib
+import re
 import secrets
 import socket
 import subprocess
@@ -134,6 +137,108 @@ def make_realm(base: str, admin: str):
     assert status == 204, answer
 
 
+def make_console_client(base: str, admin: str, redirect_uri: str, audience: str) -> str:
+    """A confidential client with PKCE, and an operator. Returns the secret of the client."""
+    realm = f"{base}/admin/realms/shop"
+
+    def mapper(name, kind, config):
+        config |= {"access.token.claim": "true", "id.token.claim": "false"}
+        return {"name": name, "protocol": "openid-connect", "protocolMapper": kind, "config": config}
+
+    secret = secrets.token_hex(32)
+    roles = {"claim.name": "roles", "jsonType.label": "String", "multivalued": "true"}
+    client = {
+        "clientId": "sts-console", "secret": secret, "redirectUris": [redirect_uri],
+        "attributes": {"pkce.code.challenge.method": "S256"},
+        "protocolMappers": [
+            mapper("audience", "oidc-audience-mapper", {"included.custom.audience": audience}),
+            mapper("roles", "oidc-usermodel-realm-role-mapper", roles),
+        ],
+    }
+    names = {"firstName": "Carol", "lastName": "Doe", "email": "carol@acme.example", "emailVerified": True}
+    credentials = [{"type": "password", "value": PASSWORD, "temporary": False}]
+    user = {"username": "carol", "enabled": True, "credentials": credentials} | names
+    for path, body in [("/clients", client), ("/roles", {"name": "on-call"}), ("/users", user)]:
+        status, location, answer = call("POST", f"{realm}{path}", body=body, bearer=admin)
+        assert status == 201, f"{path}: {status} {answer}"
+    _, _, role = call("GET", f"{realm}/roles/on-call", bearer=admin)
+    status, _, answer = call("POST", f"{location}/role-mappings/realm", body=[role], bearer=admin)
+    assert status == 204, answer
+    return secret
+
+
+class Browser:
+    """What a browser does with cookies and redirects. Unlike the library, it sends Secure cookies to the loopback interface."""
+
+    def __init__(self):
+        self.cookies = {}
+
+    def ask(self, method, url, form=None):
+        """The status, the address that a redirect leads to, and the page."""
+        parts = urllib.parse.urlsplit(url)
+        kept = self.cookies.setdefault(parts.netloc, {})
+        headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in kept.items())}
+        if form is not None:
+            headers |= {"Content-Type": "application/x-www-form-urlencoded", "Origin": f"{parts.scheme}://{parts.netloc}"}
+        connection = http.client.HTTPConnection(parts.netloc)
+        path = parts.path + (f"?{parts.query}" if parts.query else "")
+        connection.request(method, path, urllib.parse.urlencode(form) if form is not None else None, headers)
+        answer = connection.getresponse()
+        for cookie in answer.headers.get_all("Set-Cookie") or []:
+            name, _, value = cookie.split(";")[0].partition("=")
+            kept.pop(name, None) if not value else kept.update({name: value})
+        location = answer.headers.get("Location")
+        return answer.status, location and urllib.parse.urljoin(url, location), answer.read().decode()
+
+    def open(self, url, form=None):
+        """The page at the end of the redirects."""
+        status, location, page = self.ask("GET" if form is None else "POST", url, form)
+        for _ in range(5):
+            if location is None:
+                assert status == 200, f"{status} {url}: {page}"
+                return page
+            url = location
+            status, location, page = self.ask("GET", url)
+        raise AssertionError(f"too many redirects: {url}")
+
+
+def sign_in(server: pathlib.Path, base: str, admin_token: str):
+    """An operator signs in to the console with a password at Keycloak, by authorization code and PKCE."""
+    folder, issuer = pathlib.Path(tempfile.mkdtemp()), f"{base}/realms/shop"
+    public, admin = free_port(), free_port()
+    sts, console = f"http://127.0.0.1:{public}", f"http://127.0.0.1:{admin}"
+    audience = "https://sts.example.com/admin"
+    secret = make_console_client(base, admin_token, f"{console}/console/sign-in/callback", audience)
+    (folder / "registry.toml").write_text('[[agents]]\nid = "coordinator"\n')
+    for name, text in [("master.key", base64.b64encode(secrets.token_bytes(32)).decode()), ("client.secret", secret)]:
+        (folder / name).touch(0o600)
+        (folder / name).write_text(f"{text}\n")
+    (folder / "sts.toml").write_text(
+        f'issuer = "{sts}"\nregistry = "registry.toml"\n'
+        f'[listen]\npublic = "127.0.0.1:{public}"\nadmin = "127.0.0.1:{admin}"\n'
+        f'[admin]\nurl = "{console}"\n'
+        f'[admin.oidc]\nissuer = "{issuer}"\naudience = "{audience}"\nclaim = "roles"\noperators = ["on-call"]\n'
+        'token_typ = "jwt"\nclient_id = "sts-console"\nclient_secret_file = "client.secret"\n'
+    )
+    with process([server, "serve", "-c", "sts.toml"], f"{sts}/readyz", folder=folder):
+        browser = Browser()
+        assert f"Sign in at {issuer}" in browser.open(f"{console}/console/sign-in")
+        page = browser.open(f"{console}/console/sign-in/issuer")
+        # With organizations, Keycloak asks for the name and then for the password.
+        for form in [{"username": "carol"}, {"password": PASSWORD, "credentialId": ""}]:
+            action = html.unescape(re.search(r'id="kc-form-login"[^>]*action="([^"]+)"', page)[1])
+            page = browser.open(action, form)
+        assert "Continue to the console" in page, page
+        page = browser.open(f"{console}/console")
+        who = re.search(r'<form class="who".*?</form>', page, re.S)
+        print("console:", re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", who[0] if who else page)).strip())
+        assert "coordinator" in page and "(operator)" in page, page
+        # Without the cookie there is no session.
+        browser.cookies.pop(f"127.0.0.1:{admin}")
+        assert browser.ask("GET", f"{console}/console")[1] == f"{console}/console/sign-in"
+        assert "Continue to the console" in browser.open(f"{console}/console/sign-in/issuer"), "one click, no password"
+
+
 def claims(token: str) -> dict:
     payload = token.split(".")[1]
     return json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
@@ -204,7 +309,11 @@ def main():
         subject = answer["access_token"]
         print("Keycloak:", json.dumps(claims(subject)))
         two_hops(server, issuer, subject)
-    print("two hops: well")
+        print("two hops: well")
+        form = {"grant_type": "password", "client_id": "admin-cli", "username": "admin", "password": password}
+        _, _, answer = call("POST", f"{base}/realms/master/protocol/openid-connect/token", form=form)
+        sign_in(server, base, answer["access_token"])
+    print("sign-in to the console: well")
 
 
 main()

@@ -218,6 +218,7 @@ fn reasons() -> Vec<String> {
         (RateLimit::ClientRefusals, "any"),
         (RateLimit::ApprovalRequests, "policy"),
         (RateLimit::PendingApprovals, "policy"),
+        (RateLimit::RememberedApprovals, "policy"),
     ] {
         found.push(line(limit.reason(), step, ErrorKind::TooMany));
     }

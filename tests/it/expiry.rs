@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde_json::{Value, json};
 use sts_server::error_kind::ErrorKind;
 use sts_tests::{Harness, Setup};
 
@@ -62,4 +63,36 @@ async fn a_server_follows_the_time_of_an_entry_by_itself() {
     };
     let answer = tokio::time::timeout(PATIENCE, refused).await.expect("the expiry is not noticed");
     assert_eq!((answer.status, answer.error()), (400, "invalid_target"), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn an_entry_is_unused_again_when_its_last_use_is_long_ago() {
+    for setup in [Setup::default(), Setup::default().postgres()] {
+        let harness = setup.operators().start().await;
+        let unused = async |days: &str| {
+            let answer = harness.admin("GET", &format!("/unused?days={days}")).by("reader").send().await;
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            let entries = answer.json["entries"].as_array().expect("a list").clone();
+            let of = entries.iter().map(|entry| (entry["id"].clone(), entry["last_used_at"].clone()));
+            of.collect::<std::collections::HashMap<Value, Value>>()
+        };
+        let first = harness.first_hop().await;
+        let used_at = Timestamp::from_second(harness.now()).expect("a time").to_string();
+        harness.advance(3 * 24 * 3600);
+        assert!(!unused("4").await.contains_key(&json!("coordinator->inventory")));
+        let now = unused("2").await;
+        for id in ["coordinator", "inventory", "coordinator->inventory"] {
+            let last = now[&Value::from(id)].as_str().expect("a time").parse::<Timestamp>().expect("a time");
+            assert_eq!(last.as_second(), used_at.parse::<Timestamp>().expect("a time").as_second(), "{id}");
+        }
+        assert_eq!(now[&json!("warehouse")], Value::Null, "never used");
+        harness.exchange().send().await.token();
+        let now = unused("2").await;
+        assert!(!now.contains_key(&json!("coordinator")) && now.contains_key(&json!("warehouse")), "{now:?}");
+        drop(first);
+        for days in ["", "0", "366", "x"] {
+            let wrong = harness.admin("GET", &format!("/unused?days={days}")).by("reader").send().await;
+            assert_eq!(wrong.status, 400, "{days}: {}", wrong.text());
+        }
+    }
 }

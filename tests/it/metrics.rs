@@ -53,7 +53,8 @@ async fn latency_is_measured_per_request_and_per_step_in_buckets() {
 
 #[tokio::test]
 async fn each_sample_has_exactly_the_labels_that_are_listed_and_no_other_metric_is_there() {
-    let harness = Harness::start().await;
+    let mut harness = Harness::start().await;
+    harness.apply(|registry, _| registry.agent("inventory", "expires_at = \"2999-01-01T00:00:00Z\"")).await;
     harness.exchange().send().await.token();
     harness.exchange().set("subject_token", "no token").send().await;
     let mut seen = BTreeSet::new();
@@ -63,7 +64,10 @@ async fn each_sample_has_exactly_the_labels_that_are_listed_and_no_other_metric_
         let names: BTreeSet<&str> = labels.keys().map(String::as_str).filter(|label| *label != "le").collect();
         assert_eq!(names, metric.labels.iter().copied().collect(), "{name}");
     }
-    let missing: Vec<&str> = METRICS.iter().map(|metric| metric.name).filter(|name| !seen.contains(name)).collect();
+    // Those of the certificate are shown with TLS alone, in another test.
+    let is_shown = |name: &&str| !name.starts_with("sts_certificate_");
+    let shown = METRICS.iter().map(|metric| metric.name).filter(is_shown);
+    let missing: Vec<&str> = shown.filter(|name| !seen.contains(name)).collect();
     assert!(missing.is_empty(), "never shown: {missing:?}");
 }
 
@@ -103,6 +107,30 @@ async fn keys_and_what_the_server_holds_are_shown() {
     let version = |part: &str| gauge("sts_snapshot_version", &[("part", part)]).expect("a version");
     assert!(version("registry") >= 1.0 && version("keys") >= 1.0);
     assert_eq!(gauge("sts_connections", &[("listener", "admin")]), Some(1.0), "that of this very request");
+}
+
+#[tokio::test]
+async fn an_expiry_shows_before_it_comes() {
+    let mut harness = Harness::start().await;
+    assert_eq!(value(&scrape(&harness).await, "sts_registry_next_expiry_seconds", &[]), None);
+    let ends_in = |harness: &Harness, days: i64, more: &str| {
+        let at = jiff::Timestamp::from_second(harness.now() + days * 86_400).expect("a time");
+        format!("expires_at = \"{at}\"\n{more}")
+    };
+    let [soon, disabled, late] =
+        [(14, ""), (1, "disabled = true"), (15, "")].map(|(days, more)| ends_in(&harness, days, more));
+    harness.apply(|registry, _| registry.agent("warehouse", &disabled)).await;
+    harness.apply(|registry, _| registry.agent("inventory", &late)).await;
+    harness.apply(|registry, _| registry.delegation("coordinator", "inventory", &soon)).await;
+    let shown = async |harness: &Harness| {
+        let samples = scrape(harness).await;
+        let expiring = |kind: &str| value(&samples, "sts_registry_expiring", &[("kind", kind)]);
+        (value(&samples, "sts_registry_next_expiry_seconds", &[]), expiring("agent"), expiring("delegation"))
+    };
+    assert_eq!(shown(&harness).await, (Some(14.0 * 86_400.0), Some(0.0), Some(1.0)));
+    harness.advance(14 * 86_400);
+    harness.refresh().await;
+    assert_eq!(shown(&harness).await, (Some(86_400.0), Some(1.0), Some(0.0)));
 }
 
 #[tokio::test]

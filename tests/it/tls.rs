@@ -7,6 +7,7 @@ use std::time::Duration;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use reqwest::Certificate;
 use reqwest::tls::Version;
+use sts_jose::{Clock as _, SystemClock};
 use sts_tests::{Harness, Setup, Wire};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -45,6 +46,15 @@ impl Authority {
     fn certify(&self) -> [String; 2] {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+        [params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem()]
+    }
+
+    /// As [`Self::certify`], valid from `begins` to `ends`.
+    fn certify_from(&self, begins: i64, ends: i64) -> [String; 2] {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+        let at = |seconds: i64| rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds.unsigned_abs());
+        (params.not_before, params.not_after) = (at(begins), at(ends));
         [params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem()]
     }
 
@@ -122,6 +132,42 @@ async fn the_admin_listener_speaks_tls_where_that_is_said() {
     let harness = files.setup().option("TLS__ADMIN", "true").start().await;
     let url = format!("https://{}/readyz", harness.server.admin());
     assert_eq!(authority.client().build().unwrap().get(url).send().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn the_end_of_the_served_certificate_is_a_metric_and_a_fault_of_check() {
+    let authority = Authority::new();
+    let now = SystemClock.now().as_second();
+    let [day, year] = [86_400, 365 * 86_400];
+    let files = Files::of(&authority.certify_from(now - 10 * day, now + 355 * day));
+    let harness = files.setup().start().await;
+    let metrics =
+        reqwest::get(format!("http://{}/metrics", harness.server.admin())).await.unwrap().text().await.unwrap();
+    let value = |name: &str| {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
+        line.unwrap_or_else(|| panic!("{name} is not in:\n{metrics}")).parse::<f64>().unwrap()
+    };
+    assert_eq!(value("sts_certificate_expires_timestamp_seconds"), (now + 355 * day) as f64);
+    assert_eq!(value("sts_certificate_lifetime_seconds"), year as f64);
+
+    let tls = "[tls]\ncertificate_file = \"tls.crt\"\nprivate_key_file = \"tls.key\"\n";
+    for (begins, ends, code, words) in [
+        (now - 10 * day, now + 355 * day, 0, "0 errors, 0 warnings"),
+        (now - day / 2, now + day / 2, 0, "0 errors, 0 warnings"),
+        (now - 355 * day, now + 10 * day, 0, "tls.crt: warning: the certificate expires at 2"),
+        (now - year, now - 1, 1, "tls.crt: error: the certificate expired at 2"),
+        (now + day, now + year, 1, "tls.crt: error: the certificate is not valid before 2"),
+    ] {
+        let folder = Folder::on_sqlite("");
+        let [certificate, key] = authority.certify_from(begins, ends);
+        folder.write("tls.crt", &certificate);
+        folder.write("tls.key", &key);
+        folder.permit("tls.key", 0o600);
+        let configuration = std::fs::read_to_string(folder.path("sts.toml")).unwrap();
+        folder.write("sts.toml", &format!("{configuration}{tls}"));
+        let checked = folder.run(&["check"]).await;
+        assert!(checked.ended_with(code).contains(words), "{words}: {}", checked.stdout);
+    }
 }
 
 #[tokio::test]

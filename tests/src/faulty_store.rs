@@ -8,9 +8,9 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use sts_server::storage::{
     ApprovalChange, ApprovalChanges, ApprovalConditions, ApprovalRequested, ApprovalRow, AuditCheckpoint, AuditFilter,
-    AuditHead, AuditKeyRow, AuditPage, AuditRow, Changed, DatabaseState, EntryChange, EntryRow, Fresh, HeldApprovals,
-    KeyChanges, KeyRow, OneTimeValue, RecordRows, RevocationKind, RevocationRow, RowCodes, StorageError, Store, Stored,
-    StoredAuditRow, TableFault, TokenReference, TokenRow, Version, Versions,
+    AuditHead, AuditKeyRow, AuditPage, AuditRow, Changed, DatabaseState, DelegationUses, EntryChange, EntryRow, Fresh,
+    HeldApprovals, KeyChanges, KeyRow, OneTimeValue, RecordRows, RevocationKind, RevocationRow, RowCodes, StorageError,
+    Store, Stored, StoredAuditRow, TableFault, TokenReference, TokenRow, Version, Versions,
 };
 use tokio::sync::watch;
 
@@ -300,6 +300,10 @@ impl Store for FaultyStore {
 
     async fn summarize_audit(&self) -> Result<u64, StorageError> {
         self.unless(&[])?.summarize_audit().await
+    }
+
+    async fn delegation_uses(&self, delegations: &[&str]) -> Result<DelegationUses, StorageError> {
+        self.unless(&[])?.delegation_uses(delegations).await
     }
 
     async fn purge(&self) -> Result<u64, StorageError> {

@@ -3,11 +3,12 @@
 //! The types are the tests' own, so that what a test expects is worked out from what the file says and not from the server's reading
 //! of it. All spans are in seconds.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use aws_lc_rs::digest::{SHA256, digest};
+use rcgen::{CertificateParams, KeyPair};
 use serde_json::{Value, json};
 use sts_jose::Algorithm;
 use sts_server::config::Config;
@@ -112,6 +113,8 @@ pub enum Credential {
     Secret,
     /// With [`Agent::key`].
     Key,
+    /// With [`Agent::certificate`].
+    Certificate,
     /// With tokens of the issuer of this index, whose subject is [`Agent::workload`].
     Workload(usize),
 }
@@ -168,6 +171,20 @@ impl Agent {
     #[must_use]
     pub fn proof_key(index: usize) -> Arc<TestKey> {
         key_of_run(index % ISSUER_KEYS)
+    }
+
+    /// The client certificate of the agent of this index, in DER. Its one name is that of the agent with this index in its id.
+    #[must_use]
+    pub fn certificate(index: usize) -> Vec<u8> {
+        static CERTIFICATES: OnceLock<Mutex<HashMap<usize, Vec<u8>>>> = OnceLock::new();
+        let mut certificates = CERTIFICATES.get_or_init(Mutex::default).lock().expect("no panic holds it");
+        let made = certificates.entry(index).or_insert_with(|| {
+            let mut params = CertificateParams::new(vec![host(&format!("agent-{index}"))]).expect("a DNS name");
+            params.not_after = rcgen::date_time_ymd(2100, 1, 1);
+            let key = KeyPair::generate().expect("a key");
+            params.self_signed(&key).expect("a certificate").der().to_vec()
+        });
+        made.clone()
     }
 
     /// Returns true if a key about bindings is true in its entry.
@@ -272,6 +289,7 @@ fn agent(agent: &Agent, model: &Model) -> Value {
         Credential::None => {}
         Credential::Secret => entry["auth"] = json!({ "client_secret_sha256": sha256(&agent.secret()) }),
         Credential::Key => entry["auth"] = json!({ "jwks": { "keys": [Agent::key().jwk()] } }),
+        Credential::Certificate => entry["auth"] = json!({ "tls_client_auth_san_dns": host(&agent.id) }),
         Credential::Workload(issuer) => {
             let workload = json!({ "issuer": model.issuers[issuer].name, "subject": agent.workload() });
             entry["auth"] = json!({ "workload": [workload] });
@@ -300,6 +318,11 @@ fn delegation(delegation: &Delegation, model: &Model) -> Value {
         entry["max_ttl"] = json!(span(max_ttl));
     }
     entry
+}
+
+/// The name in an agent's certificate.
+fn host(id: &str) -> String {
+    format!("{id}.agents.example")
 }
 
 fn tenants(tenants: Option<&BTreeSet<String>>) -> Value {

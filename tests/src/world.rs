@@ -197,6 +197,9 @@ fn configure(model: &Model, database_url: &str, directory: &Path) -> Config {
         ("STS__KEYS__MASTER_KEY_FILE", directory.join("master.key").display().to_string()),
         ("STS__LIMITS__CHAIN_DEPTH", model.chain_depth.to_string()),
         ("STS__LIMITS__MAX_TTL", format!("{}s", model.max_ttl)),
+        // The requests come from a proxy that passes client certificates on.
+        ("STS__LISTEN__TRUSTED_PROXIES", "127.0.0.1/32".to_owned()),
+        ("STS__LISTEN__CLIENT_CERTIFICATE_HEADER", "Client-Cert".to_owned()),
         // The failures of a whole run are those of one source here.
         ("STS__LIMITS__FAILED_ATTEMPTS_PER_MINUTE", "1000000".to_owned()),
         ("STS__LIMITS__REFUSALS_PER_MINUTE_PER_CLIENT", "1000000".to_owned()),

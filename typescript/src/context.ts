@@ -36,7 +36,17 @@ export interface Caller {
   readonly idempotency_key?: string;
 }
 
-type OfCall = { inbound: HeaderPairs } | { without_user: { tenant_id?: string } };
+/** A permission for actions of one type, within limits (RFC 9396). */
+export interface AuthorizationDetail {
+  readonly type: string;
+  readonly locations?: readonly string[];
+  readonly actions?: readonly string[];
+  readonly datatypes?: readonly string[];
+  readonly identifier?: string;
+  readonly limits?: Readonly<Record<string, number>>;
+}
+
+type OfCall = ({ inbound: HeaderPairs } | { without_user: { tenant_id?: string } }) & { authorization_details?: readonly AuthorizationDetail[] };
 
 /** A call before it has the headers of `sts-agent`. The body is undefined for a stream, which can be sent once. */
 export interface Call {
@@ -57,12 +67,14 @@ export class Context {
   readonly caller: Caller | undefined;
   readonly #process: LocalProcess;
   readonly #ofCall: OfCall;
+  readonly #outer: Context | undefined;
   #isOpen = true;
 
-  constructor(process: LocalProcess, ofCall: OfCall, caller: Caller | undefined) {
+  constructor(process: LocalProcess, ofCall: OfCall, caller: Caller | undefined, outer?: Context) {
     this.#process = process;
     this.#ofCall = ofCall;
     this.caller = caller;
+    this.#outer = outer;
   }
 
   /** All headers of a call, which replace those that it has. */
@@ -99,6 +111,13 @@ export class Context {
   /** Fails if the request has ended. */
   check(): void {
     if (!this.#isOpen) throw new NoContext("the request of this context has ended: give work that outlives it its context by carry()");
+    this.#outer?.check();
+  }
+
+  /** The same context, whose calls request these authorization details. It ends with this one. */
+  requesting(details: readonly AuthorizationDetail[]): Context {
+    this.check();
+    return new Context(this.#process, { ...this.#ofCall, authorization_details: details }, this.caller, this);
   }
 
   /** The same context, for work that outlives the request. The caller's token bounds its life. */
@@ -144,6 +163,14 @@ export function carry<A extends unknown[], T>(work: (...values: A) => T): (...va
 /** Runs work that no user asked for, such as a scheduled run. */
 export function withoutUser<T>(tenantId: string | undefined, work: () => T, process: LocalProcess = defaultProcess()): T {
   return ended(new Context(process, { without_user: tenantId === undefined ? {} : { tenant_id: tenantId } }, undefined), work);
+}
+
+/**
+ * Runs work whose calls request exactly these authorization details (RFC 9396), in place of those of their route. Each set of details has a
+ * token of its own. An empty array requests none.
+ */
+export function withAuthorizationDetails<T>(details: readonly AuthorizationDetail[], work: () => T): T {
+  return ended(current().requesting(details), work);
 }
 
 /** Runs a function with a context, and ends the context when the function has, or its promise. */

@@ -26,6 +26,24 @@ export class NoContext extends AgentError {}
 /** The caller or its call is refused. `code` is the OAuth error code. The same request fails again. */
 export class Refused extends AgentError {}
 
+/** An approval that a call requires: a person decides on the page `interaction_uri`. */
+export interface RequiredApproval {
+  readonly id: string;
+  readonly interaction_uri: string;
+  /** The person who decides, if the service names one. */
+  readonly approver?: "user" | "operator";
+}
+
+/** A person must approve the call first. The same call passes once the approval is granted. */
+export class ApprovalRequired extends AgentError {
+  readonly approval: RequiredApproval;
+
+  constructor(message: string, approval: RequiredApproval, details: { code?: string | undefined; response?: AgentResponse | undefined } = {}) {
+    super(message, details);
+    this.approval = approval;
+  }
+}
+
 /** No route of the agent's file names the target. */
 export class NoRoute extends AgentError {}
 
@@ -53,6 +71,7 @@ interface FailureAnswer {
   message?: string;
   code?: string;
   retry_after_seconds?: number;
+  approval?: RequiredApproval;
   response?: AgentResponse;
 }
 
@@ -61,12 +80,14 @@ export function ofAnswer(status: number, answer: unknown): AgentError {
   if (typeof answer !== "object" || answer === null) {
     return new Unavailable(`sts-agent answered with status ${status} and no JSON`);
   }
-  const { error, message = `status ${status}`, code, retry_after_seconds: retryAfter, response } = answer as FailureAnswer;
+  const { error, message = `status ${status}`, code, retry_after_seconds: retryAfter, approval, response } = answer as FailureAnswer;
   switch (error) {
     case "unavailable":
       return new Unavailable(message, { retryAfter, response });
     case "refused":
       return new Refused(message, { code, response });
+    case "approval_required":
+      return approval === undefined ? new Misconfigured(message, { code, response }) : new ApprovalRequired(message, approval, { code, response });
     case "no_route":
       return new NoRoute(message, { code, response });
     default:

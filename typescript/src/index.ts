@@ -11,8 +11,28 @@
  * Outside of a request there is no caller, and a call fails with `NoContext`.
  */
 
-export { caller, carry, Context, current, withoutUser, type Caller, type Principal } from "./context.js";
-export { AgentError, Misconfigured, NoContext, NoRoute, Refused, Unavailable, type AgentResponse } from "./errors.js";
+export {
+  type AuthorizationDetail,
+  caller,
+  type Caller,
+  carry,
+  Context,
+  current,
+  type Principal,
+  withAuthorizationDetails,
+  withoutUser,
+} from "./context.js";
+export {
+  AgentError,
+  type AgentResponse,
+  ApprovalRequired,
+  Misconfigured,
+  NoContext,
+  NoRoute,
+  Refused,
+  type RequiredApproval,
+  Unavailable,
+} from "./errors.js";
 export { answerFailures, verified, type ExpressLike } from "./express.js";
 export { onBehalf, type OnBehalfOptions } from "./fetch.js";
 export { verifiedHono } from "./hono.js";

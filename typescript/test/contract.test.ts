@@ -6,7 +6,18 @@ import { after, before, test } from "node:test";
 
 import { Hono } from "hono";
 
-import { type AgentResponse, onBehalf, Refused, Unavailable, verifiedHono, withoutUser } from "../src/index.js";
+import {
+  type AgentResponse,
+  ApprovalRequired,
+  carry,
+  onBehalf,
+  Refused,
+  type RequiredApproval,
+  Unavailable,
+  verifiedHono,
+  withAuthorizationDetails,
+  withoutUser,
+} from "../src/index.js";
 import { StandIn } from "./stand_in.js";
 
 type Pairs = [string, string][];
@@ -14,6 +25,7 @@ type Pairs = [string, string][];
 interface Contract {
   decisions: [string, string, string, string, string, string][];
   answers: Record<string, { status: number; body: { headers?: Pairs; error?: string; code?: string; response?: AgentResponse } }>;
+  approvals: { status: number; body: { code: string; approval: RequiredApproval; response: AgentResponse } }[];
   refusals: { status: number; body: { response: AgentResponse } }[];
   headers: { given: Pairs; sent: Pairs }[];
 }
@@ -57,6 +69,39 @@ test("every row of the decision table is sent as decided, or not at all", async 
     assert.ok(failed instanceof (error === "unavailable" ? Unavailable : Refused), row.join());
     assert.deepEqual([sent, failed.code, failed.response], [[], code, response], row.join());
   }
+});
+
+test("a call that a person must approve is not sent", async () => {
+  for (const row of contract.approvals) {
+    answer = row;
+    sent.length = 0;
+    const failed = await call().then(() => undefined, (thrown: unknown) => thrown);
+    assert.ok(failed instanceof ApprovalRequired);
+    const { code, approval, response } = row.body;
+    assert.deepEqual([sent, failed.code, failed.approval, failed.response], [[], code, approval, response]);
+    assert.equal(failed.response.status, 412);
+  }
+  assert.ok(contract.approvals.length > 0);
+});
+
+test("the calls of a piece of work request its details, and those after it none", async () => {
+  const details = [{ type: "mcp_tool", actions: ["refund"], limits: { amount: 50 } }];
+  answer = { status: 200, body: { headers: [], credential: "exchanged" } };
+  const before = standIn.asked.length;
+  const get = () => http("https://inventory.shop.example/stock");
+  let kept: () => Promise<unknown> = get;
+  const work = async () => {
+    await withAuthorizationDetails(details, async () => {
+      await get();
+      kept = carry(get);
+      await withAuthorizationDetails([], get);
+    });
+    await get();
+  };
+  await withoutUser(undefined, work, agent);
+  await kept();
+  const requested = standIn.asked.slice(before).map(({ question }) => question.authorization_details ?? "those of the route");
+  assert.deepEqual(requested, [details, [], "those of the route", details]);
 });
 
 test("every header rule is asked and obeyed", async () => {

@@ -1,5 +1,6 @@
 //! The measures. Each prints nothing; [`crate::report`] shows them.
 
+pub mod assertion;
 pub mod bound;
 pub mod client;
 pub mod endpoints;
@@ -8,6 +9,8 @@ pub mod flatness;
 pub mod floor;
 pub mod latency;
 pub mod local;
+pub mod registry;
+pub mod stored;
 
 use client::Calls;
 use endpoints::Requests;
@@ -15,6 +18,8 @@ use exchange::Exchanges;
 use flatness::Level;
 use latency::Latencies;
 use local::LocalCalls;
+use registry::LargeRegistry;
+use stored::Stored;
 
 use crate::peers::Measured;
 
@@ -29,8 +34,12 @@ pub struct Figures {
     pub latencies: Option<Latencies>,
     /// Exchanges on PostgreSQL with live tokens recorded.
     pub levels: Vec<Level>,
+    /// What an exchange costs in PostgreSQL.
+    pub stored: Option<Stored>,
     /// Other endpoints on PostgreSQL.
     pub endpoints: Vec<Requests>,
+    /// A large registry.
+    pub registry: Option<LargeRegistry>,
     /// Calls of an agent.
     pub calls: Option<Calls>,
     /// Calls of an agent in another language.

@@ -5,17 +5,22 @@ use std::fmt::Write as _;
 use crate::measure::Figures;
 use crate::measure::client::WAITERS;
 use crate::measure::exchange::Exchanges;
-use crate::measure::flatness::flatness;
 use crate::measure::local::{CALLS, PER_SECOND};
+use crate::measure::registry::{AGENTS, LargeRegistry};
+use crate::measure::stored::Stored;
 use crate::statistics::Rounds;
+
+use super::targets::targets;
 
 /// The table, with the targets and whether they are met at its end.
 #[must_use]
 pub fn table(figures: &Figures) -> String {
     let mut table = String::new();
     exchanges(&mut table, figures);
+    stored(&mut table, figures);
     requests(&mut table, figures);
     calls(&mut table, figures);
+    registry(&mut table, figures);
     local(&mut table, figures);
     peers(&mut table, figures);
     targets(&mut table, figures);
@@ -50,6 +55,27 @@ fn exchanges(table: &mut String, figures: &Figures) {
     for level in &figures.levels {
         let _ = writeln!(table, "memory at {} live tokens: {:.0} MiB", level.live_tokens, level.resident_mib);
     }
+}
+
+fn stored(table: &mut String, figures: &Figures) {
+    let Some(Stored { cpu_us, wal_bytes, bytes_at_rest }) = &figures.stored else { return };
+    let _ = writeln!(
+        table,
+        "PostgreSQL, per exchange: CPU {:.1} µs ±{:.0} %, write-ahead log {:.0} B ±{:.0} %, at rest {bytes_at_rest:.0} B",
+        cpu_us.median(),
+        cpu_us.spread_percent() / 2.0,
+        wal_bytes.median(),
+        wal_bytes.spread_percent() / 2.0,
+    );
+}
+
+fn registry(table: &mut String, figures: &Figures) {
+    let Some(LargeRegistry { check_s, first_apply_s, apply_s, start_s, followed_s }) = figures.registry else { return };
+    let _ = writeln!(
+        table,
+        "{AGENTS} agents: check {check_s:.2} s, first apply {first_apply_s:.2} s, apply without a change {apply_s:.2} s, start {start_s:.2} s, \
+         a change followed {followed_s:.2} s"
+    );
 }
 
 fn requests(table: &mut String, figures: &Figures) {
@@ -109,43 +135,5 @@ fn peers(table: &mut String, figures: &Figures) {
             ours / per_second,
             measured.peer.lacks,
         );
-    }
-}
-
-fn targets(table: &mut String, figures: &Figures) {
-    let _ = writeln!(table, "\n{:<62} {:>8} {:>8}", "target", "measured", "");
-    let mut row = |name: &str, measured: f64, met: bool| {
-        let _ = writeln!(table, "{name:<62} {measured:>8.2} {:>8}", if met { "met" } else { "missed" });
-    };
-    let first = figures.exchanges.first().map(|named| &named.exchanges);
-    if let Some(exchanges) = first {
-        let ratio = exchanges.ratio.median();
-        row("CPU per exchange at most 1.7 times the floor", ratio, ratio <= 1.7);
-    }
-    if let Some(latencies) = &figures.latencies {
-        let ratio = latencies.p99_over_idle_p50.median();
-        row("p99 at half load at most 10 times the p50 of an idle server", ratio, ratio <= 10.0);
-    }
-    if let Some(local) = &figures.local {
-        let (p50, p99) = (local.p50_us.median() / 1e3, local.p99_us.median() / 1e3);
-        row("p50 of a cached call by sts-agent below 0.2 ms", p50, p50 < 0.2);
-        row("p99 of a cached call by sts-agent below 1 ms", p99, p99 < 1.0);
-        let [before, after] = local.resident_mib;
-        row("memory of sts-agent after a million calls, of that before: 1.05", after / before, after / before <= 1.05);
-    }
-    if let (Some(exchanges), false) = (first, figures.peers.is_empty()) {
-        for measured in &figures.peers {
-            let (times, wanted) = (
-                exchanges.per_second.median() / measured.per_second.median(),
-                if measured.peer.stores == "nothing" { 1.5 } else { 5.0 },
-            );
-            row(&format!("at least {wanted} times the exchanges of {}", measured.peer.name), times, times >= wanted);
-        }
-    }
-    if let Some(last) = figures.levels.last() {
-        let flatness = flatness(&figures.levels);
-        row("throughput at 1 million live tokens, of that at none: 0.9", flatness, flatness >= 0.9);
-        row("memory at rest at most 64 MiB", figures.idle_mib, figures.idle_mib <= 64.0);
-        row("memory there at most 256 MiB", last.resident_mib, last.resident_mib <= 256.0);
     }
 }

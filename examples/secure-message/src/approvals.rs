@@ -5,13 +5,21 @@ use anyhow::Context as _;
 use http::HeaderMap;
 use serde_json::{Value, json};
 use sts_client::Error;
+use sts_client::envelope::Capability;
 
+use crate::envelopes::{self, put};
 use crate::report::{Report, Suite};
 use crate::stage::{ALICE, BOB, Stage};
+use crate::support::Call;
 use crate::till::Refund;
 
 /// Plays it.
 pub(crate) async fn play(stage: &mut Stage, report: &mut Report) -> anyhow::Result<()> {
+    of_tools(stage, report).await?;
+    of_messages(stage, report).await
+}
+
+async fn of_tools(stage: &mut Stage, report: &mut Report) -> anyhow::Result<()> {
     report.act("a large refund waits for its user, and is approved alone");
     let (small, large) = (refund("order-1", 50), refund("order-2", 500));
     let came = match authorize(stage, ALICE, &small).await? {
@@ -69,19 +77,66 @@ pub(crate) async fn play(stage: &mut Stage, report: &mut Report) -> anyhow::Resu
     Ok(())
 }
 
+async fn of_messages(stage: &mut Stage, report: &mut Report) -> anyhow::Result<()> {
+    report.act("a large refund in a message needs a token that its user approved");
+    let waiting = command(stage, "refund-2", 50_000).await?;
+    report.case(Suite::Approval, "before the user decides", "approval_required", &waiting.came());
+    let Authorized::Waits(id) = waiting else { anyhow::bail!("no approval is required") };
+    let portal = format!("Bearer {}", stage.idp.sign_in(ALICE, stage.sts.issuer())?.token);
+    stage.remember(&portal);
+    report.check("the user approves it at the STS", decide(stage, &id, "grant", &portal).await? == "allowed");
+    let (first, second) = (command(stage, "refund-2", 50_000).await?, command(stage, "refund-2", 50_000).await?);
+    let (Authorized::Token(first), Authorized::Token(second)) = (first, second) else { anyhow::bail!("not approved") };
+    let other = stage.forged(&first.sealed.envelope, |claims| put(claims, &["idempotencyKey"], json!("refund-3")))?;
+    let came = envelopes::send(stage, &first, &other).await?;
+    report.case(Suite::Approval, "another refund, with that token", "approval_required", &came);
+    let (came, drafted) = envelopes::ask(stage, first).await?;
+    report.case(Suite::Approval, "after the user approved it", "allowed", &came);
+    let (came, again) = envelopes::ask(stage, second).await?;
+    report.case(Suite::Approval, "tried again: the same answer", "allowed", &came);
+    report.check("and it is drafted once", drafted.is_some() && drafted == again);
+    for (what, key, cents, expected) in [
+        ("another refund", "refund-3", 50_000, "approval_required"),
+        ("one cent more", "refund-2", 50_001, "approval_required"),
+        ("more than the delegation gives", "refund-2", 100_001, "invalid_authorization_details"),
+    ] {
+        let came = command(stage, key, cents).await?.came();
+        report.case(Suite::Approval, what, expected, &came);
+    }
+    report.check("the user withdraws it", decide(stage, &id, "withdraw", &portal).await? == "allowed");
+    let came = command(stage, "refund-2", 50_000).await?.came();
+    report.case(Suite::Approval, "after the user withdrew it", "approval_required", &came);
+    Ok(())
+}
+
+/// Support seals a message of alice for a large refund, with a token for exactly this.
+async fn command(stage: &mut Stage, key: &str, cents: u32) -> anyhow::Result<Authorized<Call>> {
+    Authorized::of(envelopes::prepare(stage, Capability::WorkflowCommand, key, cents).await)
+}
+
 fn refund(order: &str, amount: u32) -> Refund {
     Refund { order: order.to_owned(), amount }
 }
 
-/// The outcome of the request for a token.
-enum Authorized {
-    Token(HeaderMap),
+/// The outcome of the request for a token: what it is used for.
+enum Authorized<T> {
+    Token(T),
     /// An approval of this id is required.
     Waits(String),
     Refused(String),
 }
 
-impl Authorized {
+impl<T> Authorized<T> {
+    fn of(outcome: anyhow::Result<T>) -> anyhow::Result<Self> {
+        Ok(match outcome.map_err(anyhow::Error::downcast::<Error>) {
+            Ok(token) => Self::Token(token),
+            Err(Ok(Error::ApprovalRequired(required))) => Self::Waits(required.approval_id.clone()),
+            Err(Ok(Error::Refused { code })) => Self::Refused(code.to_string()),
+            Err(Ok(other)) => return Err(other.into()),
+            Err(Err(other)) => return Err(other),
+        })
+    }
+
     fn came(&self) -> String {
         match self {
             Self::Token(_) => "allowed".to_owned(),
@@ -98,18 +153,13 @@ fn log_in(stage: &mut Stage, user: User) -> anyhow::Result<String> {
 }
 
 /// Support asks for a token for a refund, on behalf of a user who has just logged in.
-async fn authorize(stage: &mut Stage, user: User, refund: &Refund) -> anyhow::Result<Authorized> {
+async fn authorize(stage: &mut Stage, user: User, refund: &Refund) -> anyhow::Result<Authorized<HeaderMap>> {
     let token = log_in(stage, user)?;
-    let headers = match stage.support.headers_for_refund(&token, refund).await {
-        Ok(headers) => headers,
-        Err(error) => match error.downcast::<Error>()? {
-            Error::ApprovalRequired(required) => return Ok(Authorized::Waits(required.approval_id.clone())),
-            Error::Refused { code } => return Ok(Authorized::Refused(code.to_string())),
-            other => return Err(other.into()),
-        },
-    };
-    stage.remember(headers.get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default());
-    Ok(Authorized::Token(headers))
+    let authorized = Authorized::of(stage.support.headers_for_refund(&token, refund).await)?;
+    if let Authorized::Token(headers) = &authorized {
+        stage.remember(headers.get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default());
+    }
+    Ok(authorized)
 }
 
 /// Calls a tool of the till: `allowed`, or the error.

@@ -10,7 +10,7 @@ use axum::{Json, Router};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use sts_client::envelope::{AgentKeys, Approvals, Capability, Envelopes, Needs, OpenError, Peer, Reason, ServeError};
+use sts_client::envelope::{AgentKeys, Capability, Envelopes, Needs, OpenError, Peer, Reason, ServeError};
 use sts_client::events::EventSinks;
 use sts_client::inbound::Issuer;
 use sts_client::{Caller, ScopeToken, Verifier};
@@ -18,6 +18,9 @@ use url::Url;
 
 /// Its id at the STS, and its audience.
 pub const NAME: &str = "billing";
+
+/// The action of a large draft, for which the registry requires an approval.
+pub const DRAFT_LARGE: &str = "draft_large";
 
 /// What it is asked.
 #[derive(Debug, Serialize, Deserialize)]
@@ -44,19 +47,15 @@ pub struct Billing {
 
 impl Billing {
     /// Declares once what each capability needs. The keys of the other agent are found where that publishes them.
-    pub fn new(
-        keys: AgentKeys,
-        support_keys: Url,
-        approvals: Arc<dyn Approvals>,
-        sinks: EventSinks,
-    ) -> anyhow::Result<Self> {
+    pub fn new(keys: AgentKeys, support_keys: Url, sinks: EventSinks) -> anyhow::Result<Self> {
         let draft = || ScopeToken::new("refund:draft");
+        let large = Needs::scopes([draft()?])
+            .approved_action(DRAFT_LARGE, |action, refund: &Refund| action.limit("cents", refund.cents));
         let envelopes = Envelopes::builder(NAME, keys)
             .peer(Peer::at("support", support_keys))
             .capability(Capability::Read, Needs::scopes([ScopeToken::new("refund:read")?]))
             .capability(Capability::ToolCall, Needs::scopes([draft()?]))
-            .capability(Capability::WorkflowCommand, Needs::scopes([draft()?]).approval())
-            .approvals(approvals)
+            .capability(Capability::WorkflowCommand, large)
             .events(sinks)
             .build()?;
         Ok(Self { envelopes, drafts: Arc::default() })

@@ -8,8 +8,7 @@ use agent_graph::sts::EmbeddedSts;
 use anyhow::Context as _;
 use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value};
-use sts_client::SystemClock;
-use sts_client::envelope::{AgentKeys, ApprovalDesk, DecryptionKey};
+use sts_client::envelope::{AgentKeys, DecryptionKey};
 use sts_client::events::{EventSinks, Recorded};
 use sts_jose::{Algorithm, CompactJws, SigningKey};
 use url::Url;
@@ -37,8 +36,6 @@ pub struct Stage {
     pub billing: Billing,
     /// The URL of the tools that pay.
     pub till: Url,
-    /// Where operations are approved.
-    pub desk: Arc<ApprovalDesk>,
     /// What the billing agent said of what it saw.
     pub events: Arc<Recorded>,
     /// The support agent's signing key: an agent that was broken into signs whatever its thief wants.
@@ -64,11 +61,10 @@ impl Stage {
         let support_keys = AgentKeys::new(signing, support_key);
         let (url, support_process) = process::start(Support::router(support_keys.clone()), "/jwks").await?;
 
-        let desk = Arc::new(ApprovalDesk::new(100, Arc::new(SystemClock)));
         let events = Arc::new(Recorded::default());
         let sinks = EventSinks::to(Arc::clone(&events) as Arc<_>);
         let keys = AgentKeys::new(SigningKey::generate(Algorithm::Es256)?, billing_key);
-        let billing = Billing::new(keys, url, Arc::clone(&desk) as Arc<_>, sinks.clone())?;
+        let billing = Billing::new(keys, url, sinks.clone())?;
         let (listener, url) = listen("/").await?;
         let router = billing.router(&billing::verifier(sts.issuer(), sinks)?);
         let billing_process = process::serve(listener, router);
@@ -76,7 +72,7 @@ impl Stage {
         let places = Places { billing: url, till: till.clone() };
         let support = Support::new(support_keys, &idp.issuer, sts.client("support")?, places).await?;
         let processes = [support_process, billing_process, till_process];
-        Ok(Self { idp, sts, support, billing, till, desk, events, stolen, secrets, _processes: processes })
+        Ok(Self { idp, sts, support, billing, till, events, stolen, secrets, _processes: processes })
     }
 
     /// Remembers what must be found nowhere: of a token or an envelope, its payload and its signature.

@@ -52,6 +52,8 @@ pub struct Ask<'a> {
     pub idempotency_key: &'a str,
     /// The payload.
     pub payload: Value,
+    /// The authorization details that its token must have.
+    pub details: Value,
 }
 
 impl Support {
@@ -82,7 +84,9 @@ impl Support {
         let mut headers = HeaderMap::new();
         headers.insert(http::header::AUTHORIZATION, HeaderValue::try_from(format!("Bearer {user}"))?);
         let caller = self.verifier.verify(&headers).await?;
-        self.propagator.apply(&CallContext::from(&caller), &self.billing, &mut headers).await?;
+        let context =
+            CallContext::from(&caller).with_authorization_details(serde_json::from_value(ask.details.clone())?);
+        self.propagator.apply(&context, &self.billing, &mut headers).await?;
         let payload = serde_json::to_vec(&ask.payload)?;
         let message = Message {
             capability: ask.capability,

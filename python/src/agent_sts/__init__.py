@@ -11,11 +11,12 @@ Outside of a request there is no caller, and a call fails with `NoContext`.
 """
 
 from ._asgi import Verified
-from ._context import Caller, Context, Principal, caller, carry, current, of_headers, without_user
-from ._errors import Misconfigured, NoContext, NoRoute, Refused, Response, StsError, Unavailable
+from ._context import Caller, Context, Principal, authorization_details, caller, carry, current, of_headers, without_user
+from ._errors import ApprovalRequired, Misconfigured, NoContext, NoRoute, Refused, Response, StsError, Unavailable
 from ._process import Process
 
 __all__ = [
+    "ApprovalRequired",
     "Caller",
     "Context",
     "Misconfigured",
@@ -28,6 +29,7 @@ __all__ = [
     "StsError",
     "Unavailable",
     "Verified",
+    "authorization_details",
     "caller",
     "carry",
     "current",

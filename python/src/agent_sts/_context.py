@@ -11,7 +11,7 @@ import functools
 import hashlib
 import inspect
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, overload
@@ -108,12 +108,15 @@ class Sent:
 class Context:
     """The context of the calls of one request."""
 
-    __slots__ = ("_caller", "_is_open", "_of_call", "process")
+    __slots__ = ("_caller", "_is_open", "_of_call", "_outer", "process")
 
-    def __init__(self, process: Process, of_call: dict[str, Any], caller: Caller | None) -> None:
+    def __init__(
+        self, process: Process, of_call: dict[str, Any], caller: Caller | None, outer: Context | None = None
+    ) -> None:
         self.process = process
         self._of_call = of_call
         self._caller = caller
+        self._outer = outer
         self._is_open = True
 
     @property
@@ -179,6 +182,13 @@ class Context:
         """Fails if the request has ended."""
         if not self._is_open:
             raise NoContext("the request of this context has ended: give work that outlives it its context by carry()")
+        if self._outer is not None:
+            self._outer.check()
+
+    def requesting(self, details: Sequence[Mapping[str, Any]]) -> Context:
+        """The same context, whose calls request these authorization details. It ends with this one."""
+        self.check()
+        return Context(self.process, {**self._of_call, "authorization_details": list(details)}, self._caller, self)
 
     def carried(self) -> Context:
         """The same context, for work that outlives the request. The caller's token bounds its life."""
@@ -227,6 +237,17 @@ def without_user(
     """A context for work that no user asked for, such as a scheduled run: `with agent_sts.without_user("acme"):`."""
     of_call: dict[str, Any] = {"without_user": {} if tenant_id is None else {"tenant_id": tenant_id}}
     return entered(Context(process or default_process(), of_call, None))
+
+
+def authorization_details(details: Sequence[Mapping[str, Any]]) -> contextlib.AbstractContextManager[Context]:
+    """Requests exactly these authorization details (RFC 9396) for the calls of a block, in place of those of their route.
+
+        with agent_sts.authorization_details([{"type": "mcp_tool", "actions": ["refund"], "limits": {"amount": 50}}]):
+            await http.post("https://shop.example/refunds", json=refund)
+
+    Each set of details has a token of its own. An empty list requests none.
+    """
+    return entered(current().requesting(details))
 
 
 def of_headers(

@@ -32,6 +32,21 @@ class Refused(StsError):
     """The caller or its call is refused. `code` is the OAuth error code. The same request fails again."""
 
 
+class ApprovalRequired(StsError):
+    """A person must approve the call first, on the page `interaction_uri`. The same call passes once the approval is granted.
+
+    `approver` is `user` or `operator`, or None if the service names none.
+    """
+
+    def __init__(
+        self, message: str, *, approval_id: str, interaction_uri: str, approver: str | None = None, response: Response | None = None
+    ) -> None:
+        super().__init__(message, code="interaction_required", response=response)
+        self.approval_id = approval_id
+        self.interaction_uri = interaction_uri
+        self.approver = approver
+
+
 class NoRoute(StsError):
     """No route of the agent's file names the target."""
 
@@ -68,5 +83,8 @@ def of_answer(status: int, answer: Any) -> StsError:
     kind = answer.get("error")
     if kind == "unavailable":
         return Unavailable(message, retry_after=answer.get("retry_after_seconds"), response=response)
+    if kind == "approval_required" and isinstance(approval := answer.get("approval"), dict):
+        page, approver = approval["interaction_uri"], approval.get("approver")
+        return ApprovalRequired(message, approval_id=approval["id"], interaction_uri=page, approver=approver, response=response)
     kinds: dict[Any, type[StsError]] = {"refused": Refused, "no_route": NoRoute}
     return kinds.get(kind, Misconfigured)(message, code=code, response=response)

@@ -9,7 +9,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use sts_client::outcome::{Halted, Trace};
-use sts_client::{CallContext, Error};
+use sts_client::{CallContext, Error, RequiredApproval};
 use tokio::time::Instant;
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
@@ -31,6 +31,8 @@ pub(super) enum FailureKind {
     Unauthorized,
     /// The caller is refused, or its call is. The same question fails again.
     Refused,
+    /// A person must approve the call first. The same question passes once the approval is granted.
+    ApprovalRequired,
     /// No route of the agent's file names the target, so the call must not be made.
     NoRoute,
     /// The agent's file is wrong.
@@ -51,9 +53,34 @@ pub(super) struct Failure {
     /// The time after which to ask again.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_seconds: Option<u64>,
+    /// The approval that the call requires.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approval: Option<Box<CallApproval>>,
     /// The answer that the agent gives to its own caller.
     #[serde(skip_serializing_if = "Option::is_none")]
     response: Option<Box<AgentResponse>>,
+}
+
+/// An approval that a call requires.
+#[derive(Debug, Serialize, ToSchema)]
+struct CallApproval {
+    /// The id. Equal calls share one.
+    id: String,
+    /// The page on which the person decides.
+    interaction_uri: String,
+    /// The person who decides, `user` or `operator`, if the service names one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approver: Option<&'static str>,
+}
+
+impl CallApproval {
+    fn of(required: &RequiredApproval) -> Self {
+        Self {
+            id: required.approval_id.clone(),
+            interaction_uri: required.interaction_uri.to_string(),
+            approver: required.approver.map(sts_client::Approver::as_str),
+        }
+    }
 }
 
 /// An answer of the agent to its own caller.
@@ -74,6 +101,7 @@ impl FailureKind {
             Self::InvalidRequest => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Refused | Self::NoRoute => StatusCode::FORBIDDEN,
+            Self::ApprovalRequired => StatusCode::PRECONDITION_FAILED,
             Self::Misconfigured => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -84,6 +112,7 @@ impl FailureKind {
             Self::InvalidRequest => "invalid_request",
             Self::Unauthorized => "unauthorized",
             Self::Refused => "refused",
+            Self::ApprovalRequired => "approval_required",
             Self::NoRoute => "no_route",
             Self::Misconfigured => "misconfigured",
             Self::Unavailable => "unavailable",
@@ -93,7 +122,7 @@ impl FailureKind {
 
 impl Failure {
     fn new(error: FailureKind, message: impl Into<String>) -> Self {
-        Self { error, code: None, message: message.into(), retry_after_seconds: None, response: None }
+        Self { error, code: None, message: message.into(), retry_after_seconds: None, approval: None, response: None }
     }
 
     /// A proxy whose configuration is wrong.
@@ -109,7 +138,8 @@ impl Failure {
     /// A call that must not be made.
     pub(super) fn call(error: &Error, context: &CallContext) -> Self {
         let kind = match error {
-            Error::Refused { .. } | Error::ApprovalRequired(_) => FailureKind::Refused,
+            Error::Refused { .. } => FailureKind::Refused,
+            Error::ApprovalRequired(_) => FailureKind::ApprovalRequired,
             Error::Unavailable { .. } => FailureKind::Unavailable,
             Error::NoRoute { .. } => FailureKind::NoRoute,
             _ => FailureKind::Misconfigured,
@@ -117,7 +147,10 @@ impl Failure {
         let mut failure = Self::new(kind, sts_jose::error_chain(error));
         match error {
             Error::Refused { code } => failure.code = Some(code.as_str().to_owned()),
-            Error::ApprovalRequired(_) => failure.code = Some("interaction_required".to_owned()),
+            Error::ApprovalRequired(required) => {
+                failure.code = Some("interaction_required".to_owned());
+                failure.approval = Some(Box::new(CallApproval::of(required)));
+            }
             Error::Unavailable { retry_after, .. } => {
                 failure.retry_after_seconds = retry_after.map(|after| after.as_secs().max(1));
             }
@@ -211,6 +244,7 @@ impl AgentResponse {
         let code = match kind {
             FailureKind::InvalidRequest => "invalid_request",
             FailureKind::Unauthorized | FailureKind::Refused | FailureKind::NoRoute => "access_denied",
+            FailureKind::ApprovalRequired => "interaction_required",
             FailureKind::Misconfigured => "server_error",
             FailureKind::Unavailable => "temporarily_unavailable",
         };
@@ -227,6 +261,7 @@ impl IntoResponses for Failure {
             ("400", "The question is malformed."),
             ("401", "The bearer of this process is missing or wrong."),
             ("403", "The caller is refused, or the call is."),
+            ("412", "A person must approve the call first."),
             ("500", "The agent's file is wrong."),
             ("503", "There is no answer now."),
         ]
@@ -318,7 +353,7 @@ mod tests {
     use sts_client::http::{HeaderMap, Method};
     use sts_client::propagate::OutboundOperation;
     use sts_client::propagate::decide::{Answer, Decision, InboundToken, Plan, Rules, WithUser, after, before};
-    use sts_client::test_util::MockSts;
+    use sts_client::test_util::{MockAnswer, MockSts};
     use sts_client::{Caller, CorrelationId, Propagator, RefusalCode, Route, SystemEntropy};
 
     use super::*;
@@ -422,6 +457,18 @@ mod tests {
         Value::Object(answers)
     }
 
+    /// The answer to a call that a person must approve first.
+    async fn approvals() -> Vec<Value> {
+        let url = "https://shop.example/".parse().unwrap();
+        let sts = MockSts::new();
+        sts.answer_with(MockAnswer::RequireApproval);
+        let route = Route::to(sts_client::url::Url::clone(&url)).audience("shop");
+        let propagator = Propagator::builder().sts(sts.sts("coordinator")).route(route).build().await.unwrap();
+        let alice = Caller::for_test().correlation_id("request-7").build();
+        let error = propagator.apply(&alice.into(), &url, &mut HeaderMap::new()).await.unwrap_err();
+        vec![failed(Failure::call(&error, &context()))]
+    }
+
     /// The refusals of inbound requests, by the headers that earn them.
     async fn refusals() -> Vec<Value> {
         let file = "[inbound]\naudience = [\"inventory\"]\n\
@@ -515,7 +562,8 @@ mod tests {
     #[tokio::test]
     async fn the_contract_of_the_packages_is_what_this_process_answers() {
         let contract = json!({
-            "decisions": rows(), "answers": answers(), "refusals": refusals().await, "headers": header_rules().await,
+            "decisions": rows(), "answers": answers(), "approvals": approvals().await,
+            "refusals": refusals().await, "headers": header_rules().await,
         });
         let known: Value = serde_json::from_str(CONTRACT).unwrap_or_default();
         if read_whole(&known) != read_whole(&contract) && std::env::var_os("STS_TESTS_GENERATE").is_some() {

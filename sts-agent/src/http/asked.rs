@@ -3,9 +3,10 @@
 use axum::body::{Body, to_bytes};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use sts_client::http::Method;
 use sts_client::url::Url;
-use sts_client::{CallContext, CorrelationId, Tenant};
+use sts_client::{AuthorizationDetail, CallContext, CorrelationId, Tenant};
 use utoipa::ToSchema;
 
 use super::answer::Failure;
@@ -57,6 +58,18 @@ pub(super) async fn context(
         }
         (None, None) | (Some(_), Some(_)) => Err(Failure::invalid("exactly one of inbound and without_user is needed")),
     }
+}
+
+/// Returns the context with the authorization details of one call, in place of those of its route. An empty
+/// array requests none.
+pub(super) fn with_details(context: CallContext, details: Option<Value>) -> Result<CallContext, Failure> {
+    let details = match details {
+        None => return Ok(context),
+        Some(Value::Array(none)) if none.is_empty() => Vec::new(),
+        Some(details) => AuthorizationDetail::array(details)
+            .map_err(|error| Failure::invalid(format!("authorization_details: {}", sts_jose::error_chain(&error))))?,
+    };
+    Ok(context.with_authorization_details(details))
 }
 
 /// Returns the URL of a call.

@@ -3,6 +3,7 @@
 use axum::extract::{Request, State};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::Api;
@@ -22,6 +23,9 @@ pub(super) struct ForgetRequest {
     inbound: Option<HeaderPairs>,
     /// As in the question for the headers of the call.
     without_user: Option<WithoutUser>,
+    /// As in the question for the headers of the call: each set of details has a token of its own.
+    #[schema(value_type = Option<Vec<Object>>)]
+    authorization_details: Option<Value>,
     /// The headers with which the call was sent. Needed with `answer`.
     #[serde(default)]
     #[schema(value_type = Vec<Vec<String>>)]
@@ -59,12 +63,13 @@ pub(super) struct Forgotten {
 )]
 pub(super) async fn forget(State(api): State<Api>, request: Request) -> Response {
     answer::timed("forget", async {
-        let ForgetRequest { url, inbound, without_user, headers, answer } = asked::json(request.into_body()).await?;
-        traces::join([&headers].into_iter().chain(&inbound));
-        let (url, sent) = (asked::url(&url)?, header_pairs::read_answered(&headers)?);
+        let asked: ForgetRequest = asked::json(request.into_body()).await?;
+        traces::join([&asked.headers].into_iter().chain(&asked.inbound));
+        let (url, sent) = (asked::url(&asked.url)?, header_pairs::read_answered(&asked.headers)?);
         let loaded = api.live.current();
-        let context = asked::context(&loaded, inbound, without_user).await?;
-        let repeat = match answer {
+        let context = asked::context(&loaded, asked.inbound, asked.without_user).await?;
+        let context = asked::with_details(context, asked.authorization_details)?;
+        let repeat = match asked.answer {
             None => {
                 loaded.propagator().forget(&context, &url).await;
                 true

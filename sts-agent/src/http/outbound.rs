@@ -3,6 +3,7 @@
 use axum::extract::{Request, State};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sts_client::propagate::{Credential, OutboundOperation};
 use utoipa::ToSchema;
 
@@ -32,6 +33,10 @@ pub(super) struct HeadersRequest {
     without_user: Option<WithoutUser>,
     /// SHA-256 of the body in hexadecimal, for the idempotency key. Absent if the body is a stream.
     body_sha256: Option<String>,
+    /// The authorization details to request for the call (RFC 9396), in place of those of the route. An empty
+    /// array requests none.
+    #[schema(value_type = Option<Vec<Object>>)]
+    authorization_details: Option<Value>,
     /// The first attempt, for a call that is sent once more because `forget` said so. The call keeps its
     /// idempotency key, and gets no credential with less authority.
     again: Option<FirstAttempt>,
@@ -88,6 +93,7 @@ pub(super) async fn headers(State(api): State<Api>, request: Request) -> Respons
         let mut headers = header_pairs::read(&asked.headers)?;
         let loaded = api.live.current();
         let context = asked::context(&loaded, asked.inbound, asked.without_user).await?;
+        let context = asked::with_details(context, asked.authorization_details)?;
         let credential = match asked.again {
             Some(first) => {
                 let sent = header_pairs::read_answered(&first.headers)?;

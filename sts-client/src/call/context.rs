@@ -14,7 +14,7 @@ use tracing::Instrument as _;
 use super::caller::{Caller, Kind};
 use super::headers::{CorrelationId, PropagatedHeaders};
 use super::idempotency_key::IdempotencyKey;
-use super::route::Route;
+use super::requested_details::RequestedDetails;
 
 tokio::task_local! {
     static CURRENT: CallContext;
@@ -41,7 +41,7 @@ struct Inner {
     origin: Origin,
     headers: PropagatedHeaders,
     /// The authorization details to request for calls; `None` requests those of the route.
-    details: Option<Arc<[AuthorizationDetail]>>,
+    details: Option<RequestedDetails>,
 }
 
 /// The origin of a call, for the decision table.
@@ -171,12 +171,12 @@ impl CallContext {
     #[must_use]
     pub fn with_authorization_details(self, details: Vec<AuthorizationDetail>) -> Self {
         let inner = Arc::unwrap_or_clone(self.0);
-        Self(Arc::new(Inner { details: Some(details.into()), ..inner }))
+        Self(Arc::new(Inner { details: Some(RequestedDetails::new(details)), ..inner }))
     }
 
-    /// Returns the authorization details to request for a call by this route.
-    pub(crate) fn details_for<'c>(&'c self, route: &'c Route) -> &'c [AuthorizationDetail] {
-        self.0.details.as_deref().unwrap_or(&route.authorization_details)
+    /// Returns the authorization details to request for calls; `None` for those of the route.
+    pub(crate) fn details(&self) -> Option<&RequestedDetails> {
+        self.0.details.as_ref()
     }
 
     /// Removes the idempotency key and the authorization details: they belong to one operation, and this

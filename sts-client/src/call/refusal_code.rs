@@ -27,6 +27,8 @@ impl RefusalCode {
     pub const LOGIN_REQUIRED: Self = Self(Cow::Borrowed("login_required"));
     /// The service account may not act for that tenant.
     pub const INVALID_TENANT: Self = Self(Cow::Borrowed("invalid_tenant"));
+    /// No authorization detail permits the call (RFC 9396 §5).
+    pub const INVALID_AUTHORIZATION_DETAILS: Self = Self(Cow::Borrowed("invalid_authorization_details"));
     /// The STS did not send a token for this request: another audience, subject, tenant or actor,
     /// or an unreadable answer.
     pub const INVALID_RESPONSE: Self = Self(Cow::Borrowed("invalid_response"));

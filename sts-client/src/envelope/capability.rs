@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use serde::de::DeserializeOwned;
 use sts_protocol::{Scope, ScopeToken};
+
+use super::approved_action::ApprovedAction;
+use crate::call::RequiredAction;
 
 /// The capability that a message requests from its recipient.
 ///
@@ -70,23 +74,68 @@ impl FromStr for Capability {
 /// let needs = Needs::scopes([ScopeToken::new("refund:draft")?]).approval();
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct Needs {
     scopes: Scope,
-    approval: bool,
+    approval: Approval,
+}
+
+/// The approval that a capability requires.
+#[derive(Debug, Clone, Default)]
+pub(super) enum Approval {
+    #[default]
+    None,
+    /// By the [`super::Approvals`] of the recipient.
+    OfRecipient,
+    /// By the STS.
+    OfSts(ApprovedAction),
 }
 
 impl Needs {
     /// Requires all of these scopes, delegated.
     #[must_use]
     pub fn scopes(scopes: impl IntoIterator<Item = ScopeToken>) -> Self {
-        Self { scopes: scopes.into_iter().collect(), approval: false }
+        Self { scopes: scopes.into_iter().collect(), approval: Approval::None }
     }
 
-    /// Also requires an approval of exactly this operation: see [`super::Approvals`].
+    /// Also requires an approval of exactly this operation by the recipient's own [`super::Approvals`].
     #[must_use]
     pub fn approval(mut self) -> Self {
-        self.approval = true;
+        self.approval = Approval::OfRecipient;
+        self
+    }
+
+    /// Also requires an approval of exactly this operation by the STS. One authorization detail of the
+    /// token (RFC 9396) must name the action, and the idempotency key of the message as its `identifier`.
+    /// `quantify` names the quantities of the payload, which each limit of the detail must cover
+    /// ([`RequiredAction`]). The STS issues such a token after a person has approved it, if the delegation
+    /// has a rule of `approval` for the action. So the registry has the rule, and no second list of
+    /// approvals exists.
+    ///
+    /// The name is checked before decryption, the quantities after it. Both refuse with
+    /// [`Reason::ApprovalRequired`](super::Reason::ApprovalRequired). So does a payload that is no `T`.
+    ///
+    /// ```
+    /// use serde::Deserialize;
+    /// use sts_client::ScopeToken;
+    /// use sts_client::envelope::Needs;
+    ///
+    /// #[derive(Deserialize)]
+    /// struct Refund { order: String, cents: u32 }
+    ///
+    /// // Registry: `details = [{ type = "message", actions = ["refund"], limits = { cents = 100000 } }]` and
+    /// // `approval = { actions = ["refund"], by = "user" }`.
+    /// let needs = Needs::scopes([ScopeToken::new("refund:draft")?])
+    ///     .approved_action("refund", |action, refund: &Refund| action.limit("cents", refund.cents));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn approved_action<T: DeserializeOwned + 'static>(
+        mut self,
+        name: impl Into<String>,
+        quantify: impl Fn(RequiredAction, &T) -> RequiredAction + Send + Sync + 'static,
+    ) -> Self {
+        self.approval = Approval::OfSts(ApprovedAction::new(name.into(), quantify));
         self
     }
 
@@ -94,8 +143,8 @@ impl Needs {
         self.scopes.is_subset(scopes)
     }
 
-    pub(super) fn wants_approval(&self) -> bool {
-        self.approval
+    pub(super) fn required_approval(&self) -> &Approval {
+        &self.approval
     }
 }
 

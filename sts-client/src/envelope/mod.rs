@@ -9,7 +9,8 @@
 //! - the signed fields, written and read (`claims`);
 //! - encryption (`jwe`);
 //! - keys and their rotation (`keys`), and their file (`key_file`);
-//! - single use (`once`) and approvals (`approvals`).
+//! - single use (`once`), and approvals: of the recipient (`approvals`), and of the STS
+//!   (`approved_action`).
 //!
 //! What must never live here: the verification of tokens (`inbound` makes the [`crate::Caller`]
 //! that opening needs), HTTP, and the decryption of a payload before every check has passed. For
@@ -18,7 +19,9 @@
 
 mod answer;
 mod approvals;
+mod approved_action;
 mod awaiting;
+mod boundaries;
 mod capability;
 mod checks;
 mod claims;

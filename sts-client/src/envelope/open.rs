@@ -9,7 +9,7 @@ use sts_jose::Slot;
 use sts_protocol::Scope;
 
 use super::approvals::Operation;
-use super::capability::Capability;
+use super::capability::{Approval, Capability};
 use super::checks::{check_caller, check_ids, check_scopes};
 use super::claims::{self, Claims, Ids, InReplyTo, Principal};
 use super::once::Once;
@@ -23,7 +23,8 @@ use crate::idempotency::Authority;
 impl Envelopes {
     /// Opens a request that came with a verified token. The checks run in this order: signature,
     /// token, audience, scope, expiry, required ids, replay, capability, approval. The first check
-    /// that fails ends the opening. The payload is decrypted last.
+    /// that fails ends the opening. The payload is decrypted last. The limits of an approval by the STS
+    /// are then compared with it.
     ///
     /// Costs a signature check, accesses to the stores, and a decryption. Fetches the sender's keys
     /// if they are not cached.
@@ -72,6 +73,7 @@ pub(super) struct Request {
     pub(super) reply: InReplyTo,
     pub(super) operation: Operation,
     pub(super) authority: Authority,
+    pub(super) caller: Caller,
 }
 
 impl Party {
@@ -95,10 +97,10 @@ impl Party {
             InReplyTo { message_id: ids.message_id.clone(), envelope_hash: claims::sha256(envelope.as_bytes()) };
         let authority = Authority::of(caller).narrowed(&scopes);
         let once = self.check_replay(&operation, &reply, expires_at, authority).await?;
-        match self.check_operation(&operation, &scopes, &once, &claims).await {
-            Ok(payload) => {
-                Ok((Request { claims, principal, ids, scopes, peer, reply, operation, authority }, payload, once))
-            }
+        let caller = caller.clone();
+        let request = Request { claims, principal, ids, scopes, peer, reply, operation, authority, caller };
+        match self.check_operation(&request, &once).await {
+            Ok(payload) => Ok((request, payload, once)),
             Err(error) => {
                 once.abandon().await;
                 Err(error)
@@ -107,39 +109,56 @@ impl Party {
     }
 
     /// Runs the checks after replay, while this agent holds the operation.
-    async fn check_operation(
-        &self,
-        operation: &Operation,
-        scopes: &Scope,
-        once: &Once,
-        claims: &Claims,
-    ) -> Result<Payload, OpenError> {
-        self.check_capability(operation, scopes).await?;
+    async fn check_operation(&self, request: &Request, once: &Once) -> Result<Payload, OpenError> {
+        let approval = self.check_capability(request)?;
+        self.check_approval(approval, request).await?;
         match once {
-            Once::Started(_) => Ok(self.check_payload(claims)?),
+            Once::Started(_) => {
+                let payload = self.check_payload(&request.claims)?;
+                payload.bytes().map_or(Ok(()), |bytes| self.check_limits(request, bytes))?;
+                Ok(payload)
+            }
             // The payload is not needed: the operation was done before.
             Once::Done(_) => Ok(Payload::Repeated),
         }
     }
 
-    /// **Capability, approval.** Checks that the capability is served, that its scopes are
-    /// delegated, and that the operation has an approval if it needs one.
-    async fn check_capability(&self, operation: &Operation, scopes: &Scope) -> Result<(), OpenError> {
+    /// **Capability.** Checks that the capability is served and that its scopes are delegated. Returns the
+    /// approval that it requires.
+    fn check_capability(&self, Request { operation, scopes, .. }: &Request) -> Result<&Approval, Refusal> {
         let refused = |detail| Refusal::new(Reason::CapabilityNotDelegated, detail);
         let needs = self.policy.get(&operation.capability).ok_or(refused("the capability is not served"))?;
-        if !needs.met_by(scopes) {
-            return Err(refused("its scopes are not delegated").into());
-        }
-        if needs.wants_approval() {
-            let approved = match &self.approvals {
-                Some(approvals) => approvals.is_approved(operation).await?,
-                None => false,
-            };
-            if !approved {
-                return Err(Refusal::new(Reason::ApprovalRequired, "the operation is not approved").into());
+        if needs.met_by(scopes) { Ok(needs.required_approval()) } else { Err(refused("its scopes are not delegated")) }
+    }
+
+    /// **Approval**, after decryption. Checks that the payload is within the limits of an approval by the
+    /// STS, if the operation requires one.
+    fn check_limits(&self, request: &Request, payload: &[u8]) -> Result<(), Refusal> {
+        match self.check_capability(request)? {
+            Approval::OfSts(action) => {
+                let refused = |detail| Refusal::new(Reason::ApprovalRequired, detail);
+                // The cause is dropped: the caller gets the reason of this check.
+                let is_permitted = action
+                    .permits(&request.caller, &request.operation.idempotency_key, payload)
+                    .or(Err(refused("the payload does not name its quantities")))?;
+                if is_permitted { Ok(()) } else { Err(refused("beyond the limits of the token")) }
             }
+            Approval::None | Approval::OfRecipient => Ok(()),
         }
-        Ok(())
+    }
+
+    /// **Approval.** Checks that the operation has the approval that it requires.
+    async fn check_approval(&self, approval: &Approval, request: &Request) -> Result<(), OpenError> {
+        let is_approved = match (approval, &self.approvals) {
+            (Approval::None, _) => true,
+            (Approval::OfSts(action), _) => action.is_named(&request.caller, &request.operation.idempotency_key),
+            (Approval::OfRecipient, Some(approvals)) => approvals.is_approved(&request.operation).await?,
+            (Approval::OfRecipient, None) => false,
+        };
+        if is_approved {
+            return Ok(());
+        }
+        Err(Refusal::new(Reason::ApprovalRequired, "the operation is not approved").into())
     }
 }
 
@@ -264,21 +283,23 @@ impl Opened {
     /// was signed.
     ///
     /// # Errors
-    /// A [`Refusal`] with [`Reason::Undecryptable`].
+    /// A [`Refusal`] with [`Reason::Undecryptable`], or with [`Reason::ApprovalRequired`] if the payload is
+    /// beyond the limits of an approval by the STS.
     pub async fn with_payload(mut self, jwe: &str) -> Result<Self, Refusal> {
         let decrypted = match &self.payload {
             Payload::Elsewhere { sha256, .. } if claims::sha256(jwe.as_bytes()) == *sha256 => {
-                self.party.decrypt(&self.request.claims, jwe)
+                let payload = self.party.decrypt(&self.request.claims, jwe);
+                payload.and_then(|payload| self.party.check_limits(&self.request, &payload).map(|()| payload))
             }
             Payload::Elsewhere { .. } | Payload::Here(_) | Payload::Repeated => {
                 Err(Refusal::new(Reason::Undecryptable, "not the payload that was signed"))
             }
         };
-        let outcome = match &decrypted {
-            Ok(_) => BoundaryOutcome::Passed,
-            Err(refusal) => BoundaryOutcome::Refused(refusal.reason().as_str()),
+        let (boundary, outcome) = match &decrypted {
+            Ok(_) => (Boundary::Decrypted, BoundaryOutcome::Passed),
+            Err(refusal) => (refusal.reason().boundary(), BoundaryOutcome::Refused(refusal.reason().as_str())),
         };
-        self.party.emit(Boundary::Decrypted, outcome, &self.about);
+        self.party.emit(boundary, outcome, &self.about);
         match decrypted {
             Ok(payload) => {
                 self.payload = Payload::here(payload);

@@ -3,9 +3,6 @@
 use serde::de::DeserializeOwned;
 use sts_jose::JsonError;
 
-use super::party::Party;
-use crate::events::{Boundary, BoundaryOutcome, Event, EventSubject, Guard};
-
 /// The payload of an opened envelope.
 pub(super) enum Payload {
     Here(Vec<u8>),
@@ -61,25 +58,4 @@ pub(super) fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, SchemaError
     // The cause is dropped: it quotes values of the payload.
     let read = serde_ignored::deserialize(value, |_path| is_unknown = true).or(Err(SchemaError::Member))?;
     if is_unknown { Err(SchemaError::Unknown) } else { Ok(read) }
-}
-
-impl Party {
-    /// Emits an event for one boundary.
-    pub(super) fn emit(&self, boundary: Boundary, outcome: BoundaryOutcome, about: &EventSubject) {
-        self.sinks.emit(&Event {
-            at: self.clock.now(),
-            guard: Guard::Envelope,
-            boundary,
-            outcome,
-            about: about.clone(),
-        });
-    }
-
-    pub(super) fn emit_validated<T>(&self, read: &Result<T, SchemaError>, about: &EventSubject) {
-        let outcome = match read {
-            Ok(_) => BoundaryOutcome::Passed,
-            Err(_) => BoundaryOutcome::Refused("schema"),
-        };
-        self.emit(Boundary::Validated, outcome, about);
-    }
 }

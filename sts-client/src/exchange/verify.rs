@@ -12,7 +12,7 @@ use super::answer::{TokenAnswer, refused};
 use super::error::{ExchangeError, Outage};
 use super::flaw::Flaw;
 use super::issued::IssuedToken;
-use crate::call::{Caller, Route, covers};
+use crate::call::{Caller, Route};
 use crate::possession::{Prover, TokenHeader};
 
 /// The longest audience that an error repeats, in characters.
@@ -122,7 +122,7 @@ fn check(claims: &AccessTokenClaims, exp: Timestamp, expected: &Expected<'_>) ->
         return Err(Flaw::ScopeWidened);
     }
     let asked = &expected.route.authorization_details;
-    if !claims.authorization_details.iter().all(|granted| asked.iter().any(|asked| covers(asked, granted))) {
+    if !claims.authorization_details.iter().all(|granted| asked.iter().any(|asked| granted.is_within(asked))) {
         return Err(Flaw::DetailsWidened);
     }
     match expected.subject {

@@ -6,7 +6,7 @@ use sts_protocol::ScopeToken;
 
 use super::refusal::Refusal;
 use super::why::Why;
-use crate::call::{Caller, RequiredAction, VerifiedTenant};
+use crate::call::{Caller, Permissions, RequiredAction, VerifiedTenant};
 
 impl Caller {
     /// Refuses the request unless the token has a scope with exactly this name.
@@ -50,12 +50,16 @@ impl Caller {
     /// # Errors
     /// A [`Refusal`] with status 403 and the error `insufficient_authorization_details`.
     pub fn require_action(&self, action: impl Into<RequiredAction>) -> Result<(), Refusal> {
-        let action = action.into();
-        let aud = self.verified().claims.strings("aud").ok().flatten().unwrap_or_default();
-        if self.authorization_details().iter().any(|detail| action.is_permitted_by(detail, &aud)) {
-            return Ok(());
+        self.require_actions(&[action.into()])
+    }
+
+    /// Refuses the request unless the token permits each action.
+    pub(crate) fn require_actions(&self, actions: &[RequiredAction]) -> Result<(), Refusal> {
+        let permissions = Permissions::of(self);
+        match actions.iter().find(|action| !permissions.permit(action)) {
+            Some(action) => Err(self.refused(Why::ActionMissing(action.shown()))),
+            None => Ok(()),
         }
-        Err(self.refused(Why::ActionMissing(action.shown())))
     }
 
     /// Returns the tenant of the token, or refuses the request if the token has no tenant.

@@ -295,7 +295,7 @@ impl Propagator {
         let Some(hop) = self.0.hop(url) else { return };
         match (context.user(), hop.exchange(), hop.own()) {
             (Some(user), Some(exchange), _) => {
-                self.0.cache.forget(&exchange.key.of(user, context.details_for(&hop.route)));
+                self.0.cache.forget(&exchange.key.of(user, context));
             }
             (_, _, Some(own)) => own.forget(),
             (_, _, None) => {}
@@ -317,9 +317,7 @@ impl Propagator {
         let Some(hop) = self.0.hop(url) else { return false };
         match credential {
             Credential::Exchanged => match (context.user(), hop.exchange()) {
-                (Some(user), Some(exchange)) => {
-                    self.0.cache.refuse(&exchange.key.of(user, context.details_for(&hop.route)), refused)
-                }
+                (Some(user), Some(exchange)) => self.0.cache.refuse(&exchange.key.of(user, context), refused),
                 (None, _) | (Some(_), None) => false,
             },
             Credential::ServiceAccount | Credential::Fallback => hop.own().is_some_and(|own| own.refuse(refused)),
@@ -420,14 +418,13 @@ impl PropagatorInner {
         user: &Caller,
         exchange: &Exchange,
     ) -> Result<Answer<Arc<IssuedToken>, ExchangeError>, ExchangeError> {
-        let details = context.details_for(route);
-        let key = exchange.key.of(user, details);
+        let key = exchange.key.of(user, context);
         self.cache.drop_unprovable(&key, &exchange.sts).await;
         let exchanged = self.cache.get(key, user, || {
             let sts = exchange.sts.clone();
-            let route = match details == route.authorization_details {
-                true => Arc::clone(route),
-                false => Arc::new(Route::clone(route).authorization_details(details.to_vec())),
+            let route = match context.details() {
+                None => Arc::clone(route),
+                Some(details) => Arc::new(Route::clone(route).authorization_details(details.elements().to_vec())),
             };
             let (subject, correlation_id) = (user.clone(), context.headers().correlation_id().clone());
             async move {

@@ -3,14 +3,14 @@
 use url::Url;
 
 use super::Propagator;
-use crate::call::{CallContext, of_tool};
+use crate::call::{CallContext, RefusalCode, RequestedDetails, of_tool};
 use crate::error::Error;
 
 impl Propagator {
     /// Returns the context for a message of an MCP session at `url`: a call of this tool, or another message.
     ///
     /// # Errors
-    /// [`Error::Misconfigured`] if the authorization details of the call do not permit the tool.
+    /// [`Error::Refused`] if the authorization details of the call do not permit the tool.
     pub(crate) fn for_message(
         &self,
         context: CallContext,
@@ -22,8 +22,10 @@ impl Propagator {
         };
         let details = match tool {
             None => Vec::new(),
-            Some(tool) => of_tool(context.details_for(route), tool)
-                .ok_or_else(|| Error::misconfigured("no authorization detail of the call permits its tool"))?,
+            Some(tool) => {
+                of_tool(context.details().map_or(&route.authorization_details[..], RequestedDetails::elements), tool)
+                    .ok_or(Error::Refused { code: RefusalCode::INVALID_AUTHORIZATION_DETAILS })?
+            }
         };
         Ok(context.with_authorization_details(details))
     }

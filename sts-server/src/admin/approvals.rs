@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{Administration, By, Denied, FieldFault};
-use crate::approval::{Approval, ApprovalAct, Approvals, DecidedBy, SeenApproval, UndecidableError};
+use super::{Administration, By, Denied, FieldFault, Records};
+use crate::approval::{Approval, ApprovalAct, ApprovalList, Approvals, DecidedBy, SeenApproval, UndecidableError};
 use crate::record::EventKind;
 use crate::storage::{ApprovalChange, StorageError};
 
@@ -20,16 +20,13 @@ pub struct ApprovalDecision {
     pub decision: ApprovalAct,
 }
 
-impl Administration {
+impl Records {
     /// Returns all approvals, the oldest first. Closed ones are kept for a day.
     ///
     /// # Errors
     /// [`StorageError`].
     pub async fn approvals(&self) -> Result<Vec<SeenApproval>, StorageError> {
-        let (approvals, now) = (self.read_approvals().await?, self.now());
-        let mut seen: Vec<SeenApproval> = approvals.iter().map(|approval| SeenApproval::of(approval, now)).collect();
-        seen.sort_by(|left, right| (left.requested_at, &left.id).cmp(&(right.requested_at, &right.id)));
-        Ok(seen)
+        Ok(self.read_approvals().await?.page(ApprovalList::All, None, usize::MAX, self.now()).approvals)
     }
 
     /// Returns the approval with this id.
@@ -42,6 +39,12 @@ impl Administration {
         Ok(SeenApproval::of(approval, self.now()))
     }
 
+    async fn read_approvals(&self) -> Result<Approvals, StorageError> {
+        Ok(Approvals::of(&self.store.approvals().await?).0)
+    }
+}
+
+impl Administration {
     /// Decides on an approval as an operator, and returns it as it is then.
     ///
     /// # Errors
@@ -94,10 +97,6 @@ impl Administration {
             event.detail = Some(approval.history(&after, now));
         });
         Some(ApprovalChange { before: approval.row().clone(), after, audit })
-    }
-
-    async fn read_approvals(&self) -> Result<Approvals, StorageError> {
-        Ok(Approvals::of(&self.store.approvals().await?).0)
     }
 }
 

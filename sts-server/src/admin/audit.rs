@@ -1,15 +1,18 @@
 //! Searches of the audit log, its retention, and the acknowledgement of its faults.
 
+use std::fmt;
 use std::str::FromStr;
 
 use aws_lc_rs::hmac;
 use jiff::{SignedDuration, Timestamp};
 use thiserror::Error;
 
-use super::{Administration, By};
+use super::{Administration, By, Records};
 use crate::keys;
 use crate::record::{self, AuditFault, EventKind, RetentionError, cut};
-use crate::storage::{AuditField, AuditFilter, AuditHead, AuditMember, AuditOrder, AuditPage, AuditScan, StorageError};
+use crate::storage::{
+    AuditField, AuditFilter, AuditHead, AuditMember, AuditOrder, AuditPage, AuditScan, StorageError, StoredAuditRow,
+};
 use crate::ttl::Ttl;
 
 /// The number of portions of events that are summarized at once.
@@ -90,7 +93,22 @@ impl FromStr for AuditTime {
     }
 }
 
+impl fmt::Display for AuditTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ago(span) => span.fmt(f),
+            Self::At(time) => time.fmt(f),
+        }
+    }
+}
+
 impl AuditTime {
+    /// Returns this time as a timestamp, so that every page of a search has the same limits.
+    #[must_use]
+    pub fn fixed(self, now: Timestamp) -> Self {
+        Self::At(self.before(now))
+    }
+
     fn before(self, now: Timestamp) -> Timestamp {
         match self {
             Self::Ago(span) => now.checked_sub(SignedDuration::from_secs(span.as_seconds())).unwrap_or(now),
@@ -100,12 +118,21 @@ impl AuditTime {
 }
 
 impl AuditOutcome {
+    /// Returns the name of the outcome.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::Refused => "refused",
+        }
+    }
+
     fn kinds(self) -> impl Iterator<Item = EventKind> {
         EventKind::ALL.into_iter().filter(move |kind| kind.is_refusal() == (self == Self::Refused))
     }
 }
 
-impl Administration {
+impl Records {
     /// Returns the storage filter of a query made now, in this order.
     #[must_use]
     pub fn audit_filter(&self, query: &AuditQuery, order: AuditOrder) -> AuditFilter {
@@ -125,6 +152,36 @@ impl Administration {
         }
     }
 
+    /// Returns a page of up to `limit` events, or fewer if they are large or far apart.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub async fn audit(&self, filter: &AuditFilter, limit: u32) -> Result<AuditPage, StorageError> {
+        self.store.audit(filter, limit).await
+    }
+
+    /// Returns rows in the order of their chains, after this place.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub async fn audit_chain(
+        &self,
+        after: Option<(&str, i64)>,
+        limit: u32,
+    ) -> Result<Vec<StoredAuditRow>, StorageError> {
+        self.store.audit_chain(after, limit).await
+    }
+
+    /// Returns the last row of each chain.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub async fn audit_heads(&self) -> Result<Vec<AuditHead>, StorageError> {
+        self.store.audit_heads().await
+    }
+}
+
+impl Administration {
     /// Removes the events that are older than `audit.retain`. Returns the number of removed rows.
     ///
     /// A span of days removes whole days. The clock of this server and that of the database must
@@ -193,14 +250,6 @@ impl Administration {
         });
         self.store.append_audit(&[row]).await?;
         Ok(Some(fault.clone()))
-    }
-
-    /// Returns a page of up to `limit` events, or fewer if they are large or far apart.
-    ///
-    /// # Errors
-    /// [`StorageError`].
-    pub async fn audit(&self, filter: &AuditFilter, limit: u32) -> Result<AuditPage, StorageError> {
-        self.store.audit(filter, limit).await
     }
 }
 

@@ -16,6 +16,9 @@ use crate::service::SnapshotError;
 use crate::storage::StorageError;
 use crate::verify::OperatorError;
 
+/// The suggestion of a refusal to revoke an unknown name.
+pub const REVOKE_ANYWAY: &str = "add \"unknown\": true to revoke it anyway";
+
 /// The pause before a retry after an outage.
 const OUTAGE_RETRY: Duration = Duration::from_secs(1);
 
@@ -85,6 +88,9 @@ pub enum Denied {
     /// Concurrent changes caused every attempt to fail.
     #[error("the registry changed during every attempt")]
     Contended,
+    /// The uses of entries are not counted yet.
+    #[error("the servers are still counting the uses in the audit log: ask again in a few minutes")]
+    Uncounted,
     /// The signing keys were not changed.
     #[error("the keys were not changed")]
     Keys(#[source] KeyLifeError),
@@ -124,6 +130,7 @@ impl Denied {
             Self::TooManyKeys(_) => "too_many_keys",
             Self::Undecidable(_) => "approval_undecidable",
             Self::Contended => "contended",
+            Self::Uncounted => "uses_not_counted",
             Self::Keys(_) => "keys_not_changed",
             Self::Storage(_) | Self::Snapshot(_) => "database_unavailable",
             Self::Registry(_) => "registry_unreadable",
@@ -172,10 +179,13 @@ impl Denied {
 impl From<NotRevoked> for Denied {
     fn from(error: NotRevoked) -> Self {
         match error {
+            NotRevoked::Wrong(wrong) => {
+                let pointer = if wrong.parameter.is_empty() { String::new() } else { format!("/{}", wrong.parameter) };
+                Self::Faults(vec![FieldFault::at(pointer, wrong.message)])
+            }
             NotRevoked::Unknown(UnknownName { parameter, message, meant }) => {
-                let all_the_same = "add \"unknown\": true to revoke it anyway";
                 let help =
-                    Some(meant.map_or_else(|| all_the_same.to_owned(), |meant| format!("{meant} {all_the_same}")));
+                    Some(meant.map_or_else(|| REVOKE_ANYWAY.to_owned(), |meant| format!("{meant} {REVOKE_ANYWAY}")));
                 Self::Faults(vec![FieldFault { help, ..FieldFault::at(format!("/{parameter}"), message) }])
             }
             NotRevoked::Storage(error) => Self::Storage(error),

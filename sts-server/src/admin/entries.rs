@@ -9,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
 use super::entry_body::{self, DISABLED};
-use super::{Administration, By, Denied};
+use super::{Administration, By, Denied, Records};
 use crate::config::Role;
 use crate::fault::Fault;
 use crate::record::EventKind;
@@ -72,7 +72,7 @@ pub struct PutEntry<'a> {
     pub role: Role,
 }
 
-impl Administration {
+impl Records {
     /// Returns all entries of a kind, ordered by id.
     ///
     /// # Errors
@@ -90,7 +90,9 @@ impl Administration {
         let rows = self.store.entries().await?.entries();
         Ok(seen(find(&rows, kind, id).ok_or(Denied::NotFound)?))
     }
+}
 
+impl Administration {
     /// Stores an entry with the requested content.
     ///
     /// # Errors

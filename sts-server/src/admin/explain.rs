@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderValue};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sts_protocol::{Confirmation, Scope, Tenant, parameter};
 use utoipa::ToSchema;
 
@@ -16,40 +16,52 @@ use crate::verify::{SupposedSubject, suppose};
 ///
 /// With `subject_token`, a real token is verified; with `issuer` and `sub`, a user is supposed. It
 /// has no `Debug`, because it may hold a token.
-#[derive(Clone, Default, Deserialize, ToSchema)]
+#[derive(Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ExplainRequest {
     /// The supposed agent that makes the request. If absent, `client_assertion` or `actor_token`
     /// identifies it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
     /// A client assertion, or a workload token in its place. It is verified but not spent. Excludes
     /// `actor`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub client_assertion: Option<String>,
     /// An actor token. Without `actor` and `client_assertion` it authenticates the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub actor_token: Option<String>,
     /// The `audience` of the request: the agent to be called.
     pub target: Vec<String>,
     /// The `resource` of the request.
     pub resource: Vec<String>,
     /// The `scope` of the request, separated by spaces.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,
     /// The `authorization_details` of the request, as JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub authorization_details: Option<String>,
     /// The `X-Tenant-ID` of the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub x_tenant_id: Option<String>,
     /// True if the agent acts on its own behalf (`client_credentials`).
     pub service_account: bool,
     /// A real subject token.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub subject_token: Option<String>,
     /// The declared type of the subject token. Defaults to `urn:ietf:params:oauth:token-type:jwt`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub subject_token_type: Option<String>,
     /// The issuer of the supposed user.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub issuer: Option<String>,
     /// The supposed user, as named by the issuer.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub sub: Option<String>,
     /// The tenant of the supposed user.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
     /// The scope of the supposed token. Defaults to the scope that the issuer's entry defines.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub subject_scope: Option<String>,
     /// The roles of the supposed user.
     pub role: Vec<String>,

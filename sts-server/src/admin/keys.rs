@@ -1,24 +1,26 @@
 //! The signing keys: list, create, rotate, revoke, reseal.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sts_jose::Algorithm;
 use utoipa::ToSchema;
 
-use super::{Administration, By};
+use super::{Administration, By, Records};
 use crate::keys::{self, KeyLifeError, KeyPolicy, MasterKey, Rotation};
 use crate::record::EventKind;
 use crate::storage::{AuditRow, KeyChanges, KeyState, StorageError};
 
 /// A signing key as operators see it.
-#[derive(Debug, Clone, Serialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ListedKey {
     /// The key's identifier.
     pub kid: String,
     /// The JOSE name of the algorithm.
     pub algorithm: String,
     /// The state of the key: `next`, `active` or `retired`.
-    pub state: &'static str,
+    pub state: Cow<'static, str>,
     /// The time at which the key entered its state.
     #[schema(value_type = String, format = DateTime)]
     pub state_since: Timestamp,
@@ -28,10 +30,11 @@ pub struct ListedKey {
 }
 
 /// The selection of keys to rotate.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RotateRequest {
     /// The algorithm of the keys to rotate: ES256, `EdDSA` or RS256. All algorithms if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub algorithm: Option<Algorithm>,
     /// Rotates even if the next key was published too recently for every verifier to know it.
@@ -46,7 +49,7 @@ impl RotateRequest {
     }
 }
 
-impl Administration {
+impl Records {
     /// Returns all signing keys, by algorithm and state.
     ///
     /// # Errors
@@ -58,16 +61,18 @@ impl Administration {
             kid: row.kid,
             algorithm: row.algorithm,
             state: match row.state {
-                KeyState::Next => "next",
-                KeyState::Active => "active",
-                KeyState::Retired => "retired",
+                KeyState::Next => "next".into(),
+                KeyState::Active => "active".into(),
+                KeyState::Retired => "retired".into(),
             },
             state_since: row.state_since,
             created_at: row.created_at,
         });
         Ok(listed.collect())
     }
+}
 
+impl Administration {
     /// Creates the keys that are missing.
     ///
     /// # Errors

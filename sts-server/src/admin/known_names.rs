@@ -62,6 +62,26 @@ pub(super) fn check(
     }
 }
 
+/// Returns the ids of the agents with this owner.
+pub(super) fn agents_of(owner: &str, entries: &[EntryRow]) -> Vec<String> {
+    let owned = owners(entries).filter(|(_, of)| of == owner);
+    owned.map(|(id, _)| id.to_owned()).collect()
+}
+
+/// Returns the error for an owner of no agent.
+pub(super) fn unknown_owner(owner: &str, entries: &[EntryRow]) -> UnknownName {
+    let owners: Vec<String> = owners(entries).map(|(_, owner)| owner).collect();
+    unknown("owner", owner, "no agent of the registry has the owner", owners.iter().map(String::as_str).collect())
+}
+
+/// Returns the agents that have an owner. Reads entries member by member, as [`check`] does.
+fn owners(entries: &[EntryRow]) -> impl Iterator<Item = (&str, String)> {
+    entries.iter().filter(|entry| entry.kind == EntryKind::Agent).filter_map(|entry| {
+        let body: Value = serde_json::from_str(&entry.body).ok()?;
+        Some((entry.id.as_str(), body.get("owner")?.as_str()?.to_owned()))
+    })
+}
+
 /// Returns the error for a token of this service without a row.
 pub(super) fn unknown_token(jti: &str) -> UnknownName {
     UnknownName {

@@ -23,8 +23,10 @@ mod registry;
 mod revocations;
 mod session;
 mod sign_in;
+mod uses;
 
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -35,16 +37,18 @@ pub use crate::document::FieldFault;
 pub use access::{Access, AccessError, NewToken, Operator};
 pub use approvals::ApprovalDecision;
 pub use audit::{AuditOutcome, AuditQuery, AuditTime};
-pub use denied::Denied;
+pub use denied::{Denied, REVOKE_ANYWAY};
 pub use entries::{Precondition, Put, PutEntry, SeenEntry};
 pub use entry_body::WITHHELD;
 pub use explain::ExplainRequest;
 pub use keys::{ListedKey, RotateRequest};
 pub use known_names::UnknownName;
 pub use reach::Reached;
+pub use registry::ExportedEntry;
 pub use revocations::{Named, Names, NotRevoked, Reach, RevocationDone, RevokeRequest, StandingRevocation};
 pub use session::Session;
 pub use sign_in::{CALLBACK, PendingSignIn, Returned, SignIn, SignInError};
+pub use uses::{Unused, UnusedEntry, Uses};
 
 use crate::config::Config;
 use crate::environment;
@@ -53,15 +57,21 @@ use crate::record::{AuditWriter, DETAIL_CHARS, Event, EventKind, cut, cut_detail
 use crate::service::Parts;
 use crate::storage::{AuditRow, StorageError, Store};
 
+/// The operations that only read a database. They need no master key. Clones share the database.
+#[derive(Debug, Clone)]
+pub struct Records {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    config: Arc<Config>,
+}
+
 /// The operations of operators on one database, with its keys and configuration. Clones share the
 /// database.
 #[derive(Debug, Clone)]
 pub struct Administration {
-    store: Arc<dyn Store>,
+    records: Records,
     master: Arc<MasterKey>,
-    clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
-    config: Arc<Config>,
 }
 
 /// The party recorded in the audit event. Empty for the server itself.
@@ -100,11 +110,7 @@ impl Administration {
     #[must_use]
     pub fn new(parts: Parts, config: &Config) -> Self {
         let Parts { store, master, clock, entropy } = parts;
-        Self { store, master, clock, entropy, config: Arc::new(config.clone()) }
-    }
-
-    fn now(&self) -> Timestamp {
-        self.clock.now()
+        Self { records: Records::new(store, clock, config), master, entropy }
     }
 
     /// Returns one sealed audit row about an operation.
@@ -141,6 +147,26 @@ impl Administration {
             event.detail = Some(format!("{}: {detail}", cut(asked)));
         });
         self.store.append_audit(&[row]).await
+    }
+}
+
+impl Deref for Administration {
+    type Target = Records;
+
+    fn deref(&self) -> &Records {
+        &self.records
+    }
+}
+
+impl Records {
+    /// Creates the operations on a database.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, config: &Config) -> Self {
+        Self { store, clock, config: Arc::new(config.clone()) }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// Returns the host of `admin.url`.

@@ -28,11 +28,13 @@ pub struct Reached {
 }
 
 impl Administration {
-    /// Counts the valid tokens of this service that a revocation would refuse, from their events.
+    /// Counts the valid tokens of this service that revocations of one kind would refuse, from their
+    /// events.
     ///
     /// # Errors
     /// [`StorageError`].
-    pub async fn reach(&self, revocation: &Revocation) -> Result<Reached, StorageError> {
+    pub async fn reach(&self, revocations: &[Revocation]) -> Result<Reached, StorageError> {
+        let Some(revocation) = revocations.first() else { return Ok(Reached::default()) };
         let value = || Some(revocation.value.clone());
         let now = self.now();
         let mut query = AuditQuery { outcome: Some(AuditOutcome::Allowed), ..AuditQuery::default() };
@@ -61,7 +63,9 @@ impl Administration {
             let page = self.audit(&filter, PAGE).await?;
             read = read.saturating_add(page.rows.len());
             for event in page.rows.iter().filter_map(|row| event_of(&row.row)) {
-                if event.event == EventKind::TokenIssued && is_reached(revocation, &event, &mut descendants) {
+                if event.event == EventKind::TokenIssued
+                    && revocations.iter().any(|revocation| is_reached(revocation, &event, &mut descendants))
+                {
                     reached.add(event, now.as_second());
                 }
             }

@@ -1,20 +1,36 @@
 //! Operations on the whole registry: apply a file, and check or accept the stored tables.
 
+use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{Administration, By};
+use super::{Administration, By, Records};
 use crate::keys::KeyLifeError;
 use crate::record::EventKind;
 use crate::registry::{self, ApplyError, Plan, RegistryFile};
 use crate::storage::{AuditRow, EntryKind, EntryRow, StorageError, TableFault};
 
-/// Returns the entry of a row, or `None` if its body cannot be read.
-fn exported_entry(row: &EntryRow) -> Option<Value> {
-    let mut body: Map<String, Value> = serde_json::from_str(&row.body).ok()?;
-    if row.disabled_by_admin {
-        body.insert("disabled".to_owned(), Value::Bool(true));
+/// An entry of the registry, as a registry file has it.
+#[derive(Debug, Clone, Serialize)]
+pub struct ExportedEntry {
+    /// The kind of the entry.
+    #[serde(skip)]
+    pub kind: EntryKind,
+    /// The id of the entry within its kind.
+    #[serde(skip)]
+    pub id: String,
+    /// The table of the entry.
+    pub entry: Value,
+}
+
+impl ExportedEntry {
+    /// Reads the entry of a row, or returns `None` if its body cannot be read.
+    fn of(row: EntryRow) -> Option<Self> {
+        let mut body: Map<String, Value> = serde_json::from_str(&row.body).ok()?;
+        if row.disabled_by_admin {
+            body.insert("disabled".to_owned(), Value::Bool(true));
+        }
+        Some(Self { kind: row.kind, id: row.id, entry: Value::Object(body) })
     }
-    Some(Value::Object(body))
 }
 
 impl Administration {
@@ -25,7 +41,9 @@ impl Administration {
     pub async fn apply(&self, file: &RegistryFile, by: &By) -> Result<Plan, ApplyError> {
         registry::apply(&*self.store, file, Some(&*self.config), &|plan| self.audit_plan(plan, by)).await
     }
+}
 
+impl Records {
     /// Returns the changes that applying a registry file would make. Changes nothing.
     ///
     /// # Errors
@@ -34,13 +52,22 @@ impl Administration {
         Ok(registry::planned(&*self.store, file, Some(&*self.config)).await?.1)
     }
 
+    /// Returns the generation of the registry, and its entries.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub async fn exported(&self) -> Result<(i64, Vec<ExportedEntry>), StorageError> {
+        let rows = self.store.entries().await?.entries();
+        let generation = self.store.registry_generation().await?;
+        Ok((generation, rows.into_iter().filter_map(ExportedEntry::of).collect()))
+    }
+
     /// Returns the registry of the database in the form of a registry file.
     ///
     /// # Errors
     /// [`StorageError`].
     pub async fn export(&self) -> Result<Map<String, Value>, StorageError> {
-        let rows = self.store.entries().await?.entries();
-        let generation = self.store.registry_generation().await?;
+        let (generation, entries) = self.exported().await?;
         let mut exported = Map::new();
         if generation > 0 {
             exported.insert("generation".to_owned(), Value::from(generation));
@@ -48,14 +75,17 @@ impl Administration {
         for (kind, name) in
             [(EntryKind::Issuer, "issuers"), (EntryKind::Agent, "agents"), (EntryKind::Delegation, "delegations")]
         {
-            let entries: Vec<Value> = rows.iter().filter(|row| row.kind == kind).filter_map(exported_entry).collect();
+            let of_kind = entries.iter().filter(|entry| entry.kind == kind);
+            let entries: Vec<Value> = of_kind.map(|entry| entry.entry.clone()).collect();
             if !entries.is_empty() {
                 exported.insert(name.to_owned(), Value::Array(entries));
             }
         }
         Ok(exported)
     }
+}
 
+impl Administration {
     /// Returns the rows of registry, keys and revocations that were written, altered or removed
     /// outside the server.
     ///

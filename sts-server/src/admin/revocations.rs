@@ -7,13 +7,13 @@ use thiserror::Error;
 use utoipa::ToSchema;
 
 use super::known_names::{self, UnknownName};
-use super::{Administration, By, Wrong};
+use super::{Administration, By, Records, Wrong};
 use crate::exchange::Revocation;
 use crate::record::{Event, EventKind, UNTIL_LIFTED, held_since, hold_at};
 use crate::registry::{Registry, has_placeholder};
 use crate::storage::{KEY_TEXT_BYTES, RevocationKind, RevocationRow, StorageError};
 
-/// The object of a revocation, as an operator names it: exactly one of the first five members.
+/// The object of a revocation, as an operator names it: exactly one of the first six members.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Named {
@@ -32,6 +32,9 @@ pub struct Named {
     /// A tenant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
+    /// The owner of agents: each agent of the registry with this `owner`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
     /// The issuer of the token or user. Without it, a token belongs to this service, and a user to
     /// any issuer. Only valid with `jti` and `sub`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -77,6 +80,9 @@ pub enum Names {
 /// Nothing was revoked.
 #[derive(Debug, Error)]
 pub enum NotRevoked {
+    /// The object is not named as it must be.
+    #[error(transparent)]
+    Wrong(#[from] Wrong),
     /// The name is unknown.
     #[error(transparent)]
     Unknown(#[from] UnknownName),
@@ -86,7 +92,7 @@ pub enum NotRevoked {
 }
 
 /// The outcome of a revocation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RevocationDone {
     /// The number of entries added or extended. A transaction counts each outside token that
     /// started it too.
@@ -97,10 +103,13 @@ pub struct RevocationDone {
     pub expires_at: Option<Timestamp>,
     /// True if tokens issued later are refused too.
     pub hold: bool,
+    /// The agents of the owner, if an owner is named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub agents: Vec<String>,
 }
 
 /// A revocation in force.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StandingRevocation {
     /// A token.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -186,6 +195,12 @@ impl Named {
         })
     }
 
+    /// Returns true if the owner of agents alone is named.
+    fn is_owner(&self) -> bool {
+        let others = [&self.jti, &self.txn, &self.sub, &self.agent, &self.tenant];
+        self.owner.is_some() && others.into_iter().all(Option::is_none)
+    }
+
     /// Returns the revocation without its reach. `our_issuer` is the issuer of this service.
     ///
     /// # Errors
@@ -199,8 +214,8 @@ impl Named {
             (RevocationKind::Tenant, "tenant", &self.tenant),
         ];
         let mut named = named.into_iter().filter_map(|(kind, name, value)| Some((kind, name, value.as_ref()?)));
-        let (Some((kind, name, value)), None) = (named.next(), named.next()) else {
-            return Err(Wrong::new("", "give exactly one of jti, txn, sub, agent and tenant"));
+        let (Some((kind, name, value)), None, None) = (named.next(), named.next(), &self.owner) else {
+            return Err(Wrong::new("", "give exactly one of jti, txn, sub, agent, tenant and owner"));
         };
         let issuer = match kind {
             RevocationKind::Token | RevocationKind::TokenAlone => {
@@ -238,6 +253,58 @@ pub(super) fn check_name(parameter: &'static str, name: &str) -> Result<(), Wron
 }
 
 impl Administration {
+    /// Revokes what is named, in order. Objects before a failure stay revoked.
+    ///
+    /// # Errors
+    /// [`NotRevoked`].
+    pub async fn revoke_named(&self, named: &Named, by: &By) -> Result<RevocationDone, NotRevoked> {
+        let each = self.each_of(named.clone()).await?;
+        let requests = each.iter().map(|named| named.request(self.issuer())).collect::<Result<Vec<_>, _>>()?;
+        let done = self.revoke_each(&requests, by).await?;
+        let agents = each.into_iter().filter(|_| named.is_owner()).filter_map(|named| named.agent).collect();
+        Ok(RevocationDone { agents, ..done })
+    }
+
+    /// Lifts exactly what is named. Returns false if none of it was revoked.
+    ///
+    /// # Errors
+    /// [`NotRevoked`].
+    pub async fn lift_named(&self, named: &Named, by: &By) -> Result<bool, NotRevoked> {
+        let mut lifted = false;
+        for named in self.each_of(named.clone()).await? {
+            lifted |= self.lift(&named.revocation(self.issuer())?, by).await?;
+        }
+        Ok(lifted)
+    }
+
+    /// Returns the objects that are named: each agent of an owner, or the object itself.
+    ///
+    /// # Errors
+    /// [`NotRevoked::Unknown`] if no agent has the owner, unless any name is accepted.
+    pub async fn each_of(&self, named: Named) -> Result<Vec<Named>, NotRevoked> {
+        let Some(owner) = named.owner.as_deref().filter(|_| named.is_owner()) else { return Ok(vec![named]) };
+        let rows = self.store.entries().await?.entries();
+        let agents = known_names::agents_of(owner, &rows);
+        if agents.is_empty() && !named.unknown {
+            return Err(known_names::unknown_owner(owner, &rows).into());
+        }
+        let of_agent = |id| Named { agent: Some(id), owner: None, unknown: true, ..named.clone() };
+        Ok(agents.into_iter().map(of_agent).collect())
+    }
+
+    /// Revokes each of these objects, in order. Objects before a failure stay revoked.
+    ///
+    /// # Errors
+    /// [`NotRevoked`].
+    pub async fn revoke_each(&self, requests: &[RevokeRequest], by: &By) -> Result<RevocationDone, NotRevoked> {
+        let mut all = RevocationDone { revoked: 0, expires_at: None, hold: false, agents: Vec::new() };
+        for request in requests {
+            let done = self.revoke(request, by).await?;
+            all = RevocationDone { revoked: all.revoked.saturating_add(done.revoked), ..done };
+        }
+        Ok(all)
+    }
+
     /// Revokes. The revocation applies to all later commits at once, and on every server after it
     /// has read the change.
     ///
@@ -249,19 +316,8 @@ impl Administration {
     /// [`NotRevoked`]; then nothing is written.
     pub async fn revoke(&self, request: &RevokeRequest, by: &By) -> Result<RevocationDone, NotRevoked> {
         let mut request = request.clone();
-        match self.store.entries().await {
-            Ok(stored) => {
-                let (registry, _faults) = Registry::of(&stored, &Registry::default(), self.now());
-                request.revocation.issuer = request.revocation.issuer.map(|name| self.canonical(&registry, name));
-                if request.names == Names::Known {
-                    let operators = self.config.admin.oidc.issuer.as_deref();
-                    let issuers: Vec<&str> = operators.into_iter().chain([self.issuer()]).collect();
-                    known_names::check(&request.revocation, &issuers, &stored.entries(), &registry)?;
-                }
-            }
-            Err(error) if request.names == Names::Known => return Err(error.into()),
-            // A revocation of any name does not depend on the registry.
-            Err(_) => {}
+        if request.names == Names::Known || request.revocation.issuer.is_some() {
+            self.resolve_names(&mut request).await?;
         }
         let row = self.revocation_row(&request).await?;
         let RevokeRequest { revocation, reach, .. } = &request;
@@ -273,7 +329,27 @@ impl Administration {
             }
         })];
         let (_, revoked) = self.store.revoke(&row, &audit).await?;
-        Ok(RevocationDone { revoked, expires_at: end(row.expires_at), hold: *reach == Reach::Hold })
+        Ok(RevocationDone { revoked, expires_at: end(row.expires_at), hold: *reach == Reach::Hold, agents: Vec::new() })
+    }
+
+    /// Replaces an alias of an issuer by the issuer, and checks the names that must be known.
+    async fn resolve_names(&self, request: &mut RevokeRequest) -> Result<(), NotRevoked> {
+        match self.store.entries().await {
+            Ok(stored) => {
+                let (registry, _faults) = Registry::of(&stored, &Registry::default(), self.now());
+                let issuer = request.revocation.issuer.take();
+                request.revocation.issuer = issuer.map(|name| self.canonical(&registry, name));
+                if request.names == Names::Known {
+                    let operators = self.config.admin.oidc.issuer.as_deref();
+                    let issuers: Vec<&str> = operators.into_iter().chain([self.issuer()]).collect();
+                    known_names::check(&request.revocation, &issuers, &stored.entries(), &registry)?;
+                }
+                Ok(())
+            }
+            Err(error) if request.names == Names::Known => Err(error.into()),
+            // A revocation of any name does not depend on the registry.
+            Err(_) => Ok(()),
+        }
     }
 
     async fn revocation_row(&self, request: &RevokeRequest) -> Result<RevocationRow, NotRevoked> {
@@ -292,7 +368,9 @@ impl Administration {
         let expires_at = token.map_or(UNTIL_LIFTED, |token| token.expires_at);
         Ok(RevocationRow { kind, issuer, value, at, expires_at, version: 0, txn: None })
     }
+}
 
+impl Records {
     /// Returns all revocations in force, including tokens revoked together with others.
     ///
     /// # Errors
@@ -301,7 +379,9 @@ impl Administration {
         let rows = self.store.revocations().await?.all();
         Ok(rows.into_iter().map(StandingRevocation::of).collect())
     }
+}
 
+impl Administration {
     /// Lifts this revocation; returns false if it did not exist. If no revocation names an alias of
     /// an issuer, the alias stands for the issuer.
     ///

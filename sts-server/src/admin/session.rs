@@ -12,8 +12,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
+use url::Url;
 
-use super::{Administration, PendingSignIn};
+use super::{Administration, PendingSignIn, SignIn, SignInError};
 
 /// The lifetime of a session.
 const LIFE: SignedDuration = SignedDuration::from_hours(1);
@@ -68,9 +69,18 @@ impl Administration {
         Some(Session { bearer: bearer.into(), form_token })
     }
 
+    /// Begins a sign-in. Returns the URL at the issuer for the browser, and the sealed part that the
+    /// browser keeps.
+    ///
+    /// # Errors
+    /// As for [`SignIn::begin`].
+    pub async fn begin_sign_in(&self, sign_in: &SignIn) -> Result<(Url, Option<String>), SignInError> {
+        let (url, pending) = sign_in.begin(&*self.entropy).await?;
+        Ok((url, self.keep_sign_in(&pending)))
+    }
+
     /// Seals a sign-in that has begun. `None` only if the master key cannot seal; never expected.
-    #[must_use]
-    pub fn keep_sign_in(&self, pending: &PendingSignIn) -> Option<String> {
+    fn keep_sign_in(&self, pending: &PendingSignIn) -> Option<String> {
         self.seal(SIGN_IN_PURPOSE, SIGN_IN_LIFE, pending)
     }
 

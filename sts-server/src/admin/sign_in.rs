@@ -5,7 +5,11 @@
 //! ID token is read: PKCE and `state` bind the code to the browser that began (RFC 9700 §2.1.1).
 
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::{SignedDuration, Timestamp};
 use oauth2::basic::{BasicClient, BasicErrorResponseType};
 use oauth2::{
     AsyncHttpClient, AuthUrl, AuthorizationCode, ClientId, ClientSecret, CsrfToken, HttpRequest, HttpResponse,
@@ -16,8 +20,8 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sts_jose::{
-    BoundedFile, FetchError, FileContent, HttpClientError, KeySetClient, MAX_FILE_BYTES, Sender, check_url,
-    http_client_via,
+    BoundedFile, Clock, Entropy, FetchError, FileContent, Flight, HttpClientError, KeySetClient, MAX_FILE_BYTES,
+    Sender, check_url, http_client_via,
 };
 use subtle::ConstantTimeEq as _;
 use thiserror::Error;
@@ -25,9 +29,15 @@ use url::Url;
 
 use crate::config;
 use crate::keys::KeyAccess;
+use crate::postgres_url::secret_line;
 
 /// The path to which the issuer sends browsers back, below `admin.url`.
 pub const CALLBACK: &str = "/console/sign-in/callback";
+
+/// The time that a discovery document is used for, as that of an issuer of tokens.
+const FRESH_FOR: SignedDuration = SignedDuration::from_mins(5);
+/// The number of random bytes in `state` and in the verifier of PKCE (RFC 7636 §7.1).
+const RANDOM_BYTES: usize = 32;
 
 /// The sign-in to the console at the issuer of operators.
 #[derive(Debug)]
@@ -40,7 +50,19 @@ pub struct SignIn {
     resource: Option<String>,
     redirect: RedirectUrl,
     http: Http,
+    clock: Arc<dyn Clock>,
+    lookup: Mutex<Option<Lookup>>,
 }
+
+/// A lookup of the discovery document, running or ended, and the time of its beginning.
+#[derive(Debug, Clone)]
+struct Lookup {
+    begun_at: Timestamp,
+    flight: Flight<Discovered>,
+}
+
+/// The discovery document, or the reason why there is none.
+type Discovered = Result<Arc<Map<String, Value>>, Arc<FetchError>>;
 
 /// The part of a sign-in that its browser keeps until it returns.
 #[derive(Serialize, Deserialize)]
@@ -67,7 +89,7 @@ pub struct Returned {
 pub enum SignInError {
     /// The issuer cannot be reached, or its answer cannot be read.
     #[error("the issuer cannot be asked")]
-    Issuer(#[source] FetchError),
+    Issuer(#[source] Arc<FetchError>),
     /// The discovery document lacks an endpoint.
     #[error("the discovery document of the issuer has no usable {0}")]
     Endpoint(&'static str),
@@ -113,7 +135,9 @@ impl SignIn {
             scopes: oidc.scopes.iter().cloned().map(Scope::new).collect(),
             resource: oidc.audience.clone().filter(|audience| audience.starts_with("https://")),
             redirect: RedirectUrl::from_url(redirect),
-            http: Http(client.into()),
+            http: Http(Arc::new(client.into())),
+            clock: Arc::clone(&access.clock),
+            lookup: Mutex::default(),
         }))
     }
 
@@ -128,13 +152,14 @@ impl SignIn {
     ///
     /// # Errors
     /// [`SignInError::Issuer`] and [`SignInError::Endpoint`].
-    pub async fn begin(&self) -> Result<(Url, PendingSignIn), SignInError> {
+    pub async fn begin(&self, entropy: &dyn Entropy) -> Result<(Url, PendingSignIn), SignInError> {
         let document = self.document().await?;
         let endpoint = AuthUrl::from_url(self.endpoint(&document, "authorization_endpoint")?);
         let client =
             BasicClient::new(self.client_id.clone()).set_auth_uri(endpoint).set_redirect_uri(self.redirect.clone());
-        let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
-        let request = client.authorize_url(CsrfToken::new_random);
+        let verifier = PkceCodeVerifier::new(random(entropy));
+        let challenge = PkceCodeChallenge::from_code_verifier_sha256(&verifier);
+        let request = client.authorize_url(|| CsrfToken::new(random(entropy)));
         let request = request.add_scopes(self.scopes.iter().cloned()).set_pkce_challenge(challenge);
         let request = match &self.resource {
             Some(resource) => request.add_extra_param("resource", resource),
@@ -178,8 +203,40 @@ impl SignIn {
         Ok(answer.access_token().secret().as_str().into())
     }
 
-    async fn document(&self) -> Result<Map<String, Value>, SignInError> {
-        self.http.0.discovery_document(&self.issuer).await.map_err(SignInError::Issuer)
+    /// Returns the discovery document. Fetches it once for all callers, and again when it is old.
+    async fn document(&self) -> Result<Arc<Map<String, Value>>, SignInError> {
+        let lookup = self.lookup();
+        let begun_at = lookup.begun_at;
+        lookup.flight.outcome().await.map_err(|error| {
+            let mut held = self.held();
+            if held.as_ref().is_some_and(|held| held.begun_at == begun_at) {
+                *held = None;
+            }
+            SignInError::Issuer(error)
+        })
+    }
+
+    /// Returns the lookup that runs or is fresh, or begins one.
+    fn lookup(&self) -> Lookup {
+        let now = self.clock.now();
+        let mut held = self.held();
+        let fresh = held.as_ref().filter(|held| now.duration_since(held.begun_at).abs() < FRESH_FOR);
+        if let Some(fresh) = fresh {
+            return fresh.clone();
+        }
+        let (http, issuer) = (Arc::clone(&self.http.0), self.issuer.clone());
+        let work = async move {
+            let document = http.discovery_document(&issuer).await;
+            document.map(Arc::new).map_err(Arc::new)
+        };
+        let lookup =
+            Lookup { begun_at: now, flight: Flight::start(work, |error| Err(Arc::new(FetchError::Aborted(error)))) };
+        *held = Some(lookup.clone());
+        lookup
+    }
+
+    fn held(&self) -> MutexGuard<'_, Option<Lookup>> {
+        self.lookup.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns an endpoint of the issuer. Plain HTTP is for an issuer on this machine alone.
@@ -193,7 +250,7 @@ impl SignIn {
 
 /// The HTTP client for `oauth2`. It tells an overloaded issuer from one that refuses.
 #[derive(Debug)]
-struct Http(Sender);
+struct Http(Arc<Sender>);
 
 impl<'c> AsyncHttpClient<'c> for Http {
     type Error = FetchError;
@@ -230,20 +287,24 @@ async fn secret(file: &BoundedFile) -> Result<ClientSecret, SignInError> {
         FileContent::Changed(_, bytes) => bytes,
         FileContent::Unchanged => Vec::new(),
     };
-    let text = std::str::from_utf8(&bytes).map(|text| text.trim_end_matches(['\r', '\n'])).unwrap_or_default();
-    if text.is_empty() || text.contains(['\r', '\n']) {
-        let kind = std::io::ErrorKind::InvalidData;
-        return Err(SignInError::Secret(std::io::Error::new(kind, "the file must hold one line, the secret")));
-    }
-    Ok(ClientSecret::new(text.to_owned()))
+    let line = std::str::from_utf8(&bytes).ok().and_then(secret_line);
+    let kind = std::io::ErrorKind::InvalidData;
+    let fault = || SignInError::Secret(std::io::Error::new(kind, "the file must hold one line, the secret"));
+    Ok(ClientSecret::new(line.ok_or_else(fault)?.to_owned()))
 }
 
 fn not_issued(error: RequestTokenError<FetchError, StandardErrorResponse<BasicErrorResponseType>>) -> SignInError {
     match error {
         RequestTokenError::ServerResponse(response) => SignInError::Refused(error_code(response.error().as_ref())),
-        RequestTokenError::Request(error) => SignInError::Issuer(error),
+        RequestTokenError::Request(error) => SignInError::Issuer(Arc::new(error)),
         RequestTokenError::Parse(..) | RequestTokenError::Other(_) => SignInError::Answer,
     }
+}
+
+fn random(entropy: &dyn Entropy) -> String {
+    let mut bytes = [0; RANDOM_BYTES];
+    entropy.fill(&mut bytes);
+    URL_SAFE_NO_PAD.encode(bytes)
 }
 
 /// Returns an error code of the issuer, as far as it has the form of one (RFC 6749 §4.1.2.1).

@@ -1,7 +1,7 @@
 //! The decisions on an approval: who may make which, in which state.
 
 use jiff::{SignedDuration, Timestamp};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use utoipa::ToSchema;
 
@@ -11,7 +11,7 @@ use crate::registry::Decider;
 use crate::storage::{ApprovalRow, ApprovalState};
 
 /// An act on an approval.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ApprovalAct {
     /// Grants it.

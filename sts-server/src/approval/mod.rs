@@ -1,16 +1,18 @@
 //! Approvals: what a person must decide on before a token is issued.
 //!
 //! What lives here: the content of an approval and its digest (`content`), the approvals as requests
-//! read them (`snapshot`) and as they are shown (`seen`), and the rules of decisions (`decision`). What must never: the rule that
+//! read them (`snapshot`) and as they are shown (`seen`), in pages (`page`), and the rules of decisions (`decision`). What must never: the rule that
 //! a token needs an approval, which is in `policy`; and I/O.
 
 mod content;
 mod decision;
+mod page;
 mod seen;
 mod snapshot;
 
 pub use content::ApprovalContent;
 pub use decision::{ApprovalAct, DecidedBy, UndecidableError};
+pub use page::{ApprovalList, ApprovalPage};
 pub use seen::SeenApproval;
 pub use snapshot::{Approval, Approvals, KnownApproval};
 
@@ -21,5 +23,9 @@ use jiff::SignedDuration;
 pub const QUOTA: u32 = 30;
 /// The most approvals that wait for a decision, of all users. Decided ones do not count.
 pub const MOST_PENDING: u32 = 10_000;
+/// The most approvals of one user that are stored, in any state.
+pub const MOST_OF_USER: u32 = 300;
+/// The most approvals that are granted and remembered, of all users.
+pub const MOST_GRANTED: u32 = 10_000;
 /// The period of [`QUOTA`].
 pub const QUOTA_PERIOD: SignedDuration = SignedDuration::from_hours(1);

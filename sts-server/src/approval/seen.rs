@@ -1,21 +1,23 @@
 //! An approval as it is shown.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sts_protocol::AuthorizationDetail;
 use utoipa::ToSchema;
 
 use super::Approval;
 
 /// An approval as persons see it: everything that is bound, and what became of it.
-#[derive(Debug, Clone, Serialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct SeenApproval {
     /// The name of the approval.
     pub id: String,
     /// The state: `pending`, `granted`, `denied`, `withdrawn`, `expired` or `ended`.
-    pub state: &'static str,
+    pub state: Cow<'static, str>,
     /// The person who decides: `user` or `operator`.
-    pub by: &'static str,
+    pub by: Cow<'static, str>,
     /// The user, as minted tokens name it.
     pub sub: String,
     /// The issuer that first named the user.
@@ -32,7 +34,7 @@ pub struct SeenApproval {
     /// The scope of the token.
     pub scope: String,
     /// The authorization details of the token.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<Object>)]
     pub authorization_details: Vec<AuthorizationDetail>,
     /// The delegation whose rule asks for the approval.
@@ -61,8 +63,8 @@ impl SeenApproval {
         let (row, content) = (approval.row(), approval.content());
         Self {
             id: row.id.clone(),
-            state: approval.state_at(now).as_str(),
-            by: content.by.as_str(),
+            state: approval.state_at(now).as_str().into(),
+            by: content.by.as_str().into(),
             sub: content.sub.clone(),
             subject_issuer: content.sub_id.iss.clone(),
             tenant_id: content.tenant_id.as_ref().map(ToString::to_string),

@@ -1,9 +1,10 @@
 //! The approvals as requests read them: immutable, replaced as a whole.
 
-use std::collections::HashMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use rpds::{HashTrieMapSync, RedBlackTreeMapSync};
 
 use super::ApprovalContent;
 use crate::storage::{ApprovalChanges, ApprovalRow, ApprovalState, HeldApprovals, Stored, TableFault, Version};
@@ -15,14 +16,16 @@ pub struct Approval {
     pub(super) content: ApprovalContent,
 }
 
-/// The approvals that the database holds.
+/// The approvals that the database holds. A change costs what has changed: a former state and a later one
+/// share all other approvals.
 #[derive(Debug, Clone, Default)]
 pub struct Approvals {
     version: Version,
     /// The start of the next read, if it can read the changes alone.
     held: Option<HeldApprovals>,
-    by_id: HashMap<String, Arc<Approval>>,
-    by_key: HashMap<String, Vec<Arc<Approval>>>,
+    /// By name, which orders them by the time of the request.
+    by_id: RedBlackTreeMapSync<String, Arc<Approval>>,
+    by_key: HashTrieMapSync<String, Vec<Arc<Approval>>>,
 }
 
 /// The approval of a token, as far as it is known.
@@ -113,19 +116,24 @@ impl Approvals {
     }
 
     fn remove(&mut self, id: &str) {
-        let Some(removed) = self.by_id.remove(id) else { return };
-        if let Some(of_key) = self.by_key.get_mut(&removed.row.digest) {
-            of_key.retain(|approval| approval.row.id != id);
-            if of_key.is_empty() {
-                self.by_key.remove(&removed.row.digest);
-            }
+        let Some(removed) = self.by_id.get(id).map(Arc::clone) else { return };
+        self.by_id.remove_mut(id);
+        let key = &removed.row.digest;
+        let of_key = self.by_key.get(key).into_iter().flatten();
+        let others: Vec<Arc<Approval>> = of_key.filter(|approval| approval.row.id != id).map(Arc::clone).collect();
+        if others.is_empty() {
+            self.by_key.remove_mut(key);
+        } else {
+            self.by_key.insert_mut(key.clone(), others);
         }
     }
 
-    fn add(&mut self, approval: Approval) {
+    pub(super) fn add(&mut self, approval: Approval) {
         let approval = Arc::new(approval);
-        self.by_key.entry(approval.row.digest.clone()).or_default().push(Arc::clone(&approval));
-        self.by_id.insert(approval.row.id.clone(), approval);
+        let mut of_key = self.by_key.get(&approval.row.digest).cloned().unwrap_or_default();
+        of_key.push(Arc::clone(&approval));
+        self.by_key.insert_mut(approval.row.digest.clone(), of_key);
+        self.by_id.insert_mut(approval.row.id.clone(), approval);
     }
 
     /// Returns the version of the state.
@@ -140,9 +148,18 @@ impl Approvals {
         self.by_id.get(id)
     }
 
-    /// Returns all approvals, in no particular order.
+    /// Returns all approvals, the oldest first.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Approval>> {
         self.by_id.values()
+    }
+
+    /// Returns the approvals whose names are within these bounds, the oldest first.
+    pub(super) fn between<'a>(
+        &'a self,
+        from: Bound<&'a str>,
+        to: Bound<&'a str>,
+    ) -> impl DoubleEndedIterator<Item = &'a Arc<Approval>> {
+        self.by_id.range::<str, _>((from, to)).map(|(_id, approval)| approval)
     }
 
     /// Returns the approval with this [`ApprovalContent::key`].

@@ -6,11 +6,12 @@ use serde_json::json;
 
 use super::CliError;
 use super::arguments::{ApplyArguments, Options};
+use super::backend::{OpenDatabase, records};
 use super::output::{Output, Style, configuration, counted};
 use crate::admin::By;
 use crate::keys::MasterKey;
 use crate::registry::{ApplyError, Plan, RegistryFile};
-use crate::server::{self, Foundation, StartError, Surroundings};
+use crate::server::{self, StartError, Surroundings};
 use crate::storage;
 
 pub(super) async fn run(
@@ -19,13 +20,11 @@ pub(super) async fn run(
     surroundings: Surroundings,
     out: &mut Output,
 ) -> Result<ExitCode, CliError> {
-    let config = configuration(options, out)?;
     let file = RegistryFile::read(&arguments.file);
-    let foundation = Foundation::lay(&config, surroundings).await?;
-    let administration = foundation.administration(&config);
     let outcome = if arguments.dry_run {
-        administration.plan(&file).await
+        records(options, surroundings, out).await?.plan(&file).await
     } else {
+        let OpenDatabase { config, foundation, administration } = OpenDatabase::of(options, surroundings, out).await?;
         foundation.prepare_schema(&config).await?;
         administration.apply(&file, &By::this_user()).await
     };

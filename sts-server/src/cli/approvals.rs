@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use super::CliError;
 use super::arguments::{ApprovalsCommand, Options};
-use super::output::{Output, configuration, printable, to_the_second};
-use crate::admin::By;
+use super::backend::{Backend, ReadBackend};
+use super::output::{Output, printable, to_the_second};
 use crate::approval::{ApprovalAct, SeenApproval};
-use crate::server::{Foundation, Surroundings};
+use crate::server::Surroundings;
 
 pub(super) async fn run(
     options: &Options,
@@ -15,30 +15,30 @@ pub(super) async fn run(
     surroundings: Surroundings,
     out: &mut Output,
 ) -> Result<ExitCode, CliError> {
-    let config = configuration(options, out)?;
-    let administration = Foundation::lay(&config, surroundings).await?.administration(&config);
     let (id, act) = match command {
         ApprovalsCommand::List { all } => {
-            let approvals = administration.approvals().await?;
+            let approvals = ReadBackend::of(options, surroundings, out).await?.approvals().await?;
             for approval in approvals.iter().filter(|approval| *all || is_open(approval)) {
                 if out.is_json() { out.json(approval)? } else { out.line(&line(approval))? }
             }
             return Ok(ExitCode::SUCCESS);
         }
         ApprovalsCommand::Show { id } => {
-            show(&administration.approval(id).await?, out)?;
+            let approval = ReadBackend::of(options, surroundings, out).await?.approval(id).await?;
+            show(&approval, out)?;
             return Ok(ExitCode::SUCCESS);
         }
         ApprovalsCommand::Grant { id } => (id, ApprovalAct::Grant),
         ApprovalsCommand::Deny { id } => (id, ApprovalAct::Deny),
         ApprovalsCommand::Withdraw { id } => (id, ApprovalAct::Withdraw),
     };
-    show(&administration.decide_approval(id, act, &By::default()).await?, out)?;
+    let backend = Backend::of(options, surroundings, out).await?;
+    show(&backend.decide_approval(id, act).await?, out)?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn is_open(approval: &SeenApproval) -> bool {
-    ["pending", "granted"].contains(&approval.state)
+    ["pending", "granted"].contains(&&*approval.state)
 }
 
 /// Returns an approval as a line.
@@ -58,8 +58,8 @@ fn show(approval: &SeenApproval, out: &mut Output) -> Result<(), CliError> {
     };
     for (name, value) in [
         ("id", approval.id.as_str()),
-        ("state", approval.state),
-        ("decides", approval.by),
+        ("state", &approval.state),
+        ("decides", &approval.by),
         ("user", &printable(&format!("{} of {}", approval.sub, approval.subject_issuer))),
         ("tenant", approval.tenant_id.as_deref().unwrap_or("none")),
         ("actors", &printable(&approval.actors.join(", before it "))),

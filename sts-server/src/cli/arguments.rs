@@ -8,6 +8,7 @@ use clap_complete::Shell;
 use sts_jose::Algorithm;
 
 use super::audit_arguments::AuditCommand;
+use super::revoke_arguments::RevokeArguments;
 use super::value_parsers::{role, signing_algorithm};
 use crate::config::{Overrides, Role};
 
@@ -40,6 +41,13 @@ pub struct Options {
     /// Print data as JSON.
     #[arg(long, global = true, display_order = 900)]
     pub json: bool,
+    /// Do the command on this running server, through its admin API, in place of the database of a
+    /// configuration. Needs neither the configuration nor the master key.
+    #[arg(long, global = true, env = "STS_VIA", value_name = "URL", help_heading = CONFIGURATION)]
+    pub via: Option<String>,
+    /// The file with the token of the operator for --via, as `sts-server admin token` prints it.
+    #[arg(long, global = true, env = "STS_VIA_TOKEN_FILE", value_name = "FILE", help_heading = CONFIGURATION)]
+    pub via_token_file: Option<PathBuf>,
     /// Overrides `issuer`.
     #[arg(long = "sts-issuer", global = true, value_name = "URL", help_heading = CONFIGURATION)]
     pub sts_issuer: Option<String>,
@@ -121,7 +129,7 @@ pub enum Command {
     /// until now are refused until the revocation is lifted. New tokens are still issued. If --hold
     /// is given, tokens are refused whenever they are issued, and an agent cannot authenticate.
     #[command(
-        override_usage = "sts-server revoke <--jti|--txn|--sub|--agent|--tenant> <NAME> [OPTIONS]\n       sts-server revoke --list"
+        override_usage = "sts-server revoke <--jti|--txn|--sub|--agent|--tenant|--owner> <NAME> [OPTIONS]\n       sts-server revoke --list"
     )]
     Revoke(RevokeArguments),
     /// Shows the content of tokens.
@@ -144,6 +152,33 @@ pub enum Command {
 }
 
 impl Command {
+    /// Returns the reason why a server cannot do the command (`--via`), or `None` if it can.
+    pub(super) fn needs_this_machine(&self) -> Option<&'static str> {
+        match self {
+            Self::Serve(_) => Some("`serve` starts a server on this machine"),
+            Self::Check(_) => Some("`check` reads the files of this machine"),
+            Self::Health => Some("`health` asks the server of a configuration: ask /readyz of another one"),
+            Self::Migrate => Some("`migrate` needs the database: a server migrates it when it starts"),
+            Self::Apply(_) => Some("`apply` needs the database and its master key"),
+            Self::Registry(RegistryCommand::Accept { .. }) => {
+                Some("`registry accept` needs the master key: its holder trusts the rows, and no operator of the API")
+            }
+            Self::Keys(KeysCommand::Reseal { .. }) => Some("`keys reseal` needs both master keys"),
+            Self::Audit(command) => command.needs_this_machine(),
+            Self::Explain(_)
+            | Self::Registry(RegistryCommand::Export | RegistryCommand::Unused { .. })
+            | Self::Approvals(_)
+            | Self::Keys(KeysCommand::List | KeysCommand::Rotate { .. } | KeysCommand::Revoke { .. })
+            | Self::Revoke(_)
+            | Self::Dev(_)
+            | Self::Config(_)
+            | Self::Token(_)
+            | Self::Agent(_)
+            | Self::Admin(_)
+            | Self::Completions { .. } => None,
+        }
+    }
+
     /// Returns true if the command prints for as long as its output is read. The exit code of every
     /// other command is an answer, which does not depend on a reader.
     pub(super) fn is_stream(&self) -> bool {
@@ -254,6 +289,15 @@ pub enum RegistryCommand {
         /// List the rows without accepting them.
         #[arg(long)]
         dry_run: bool,
+    },
+    /// Lists the agents and the delegations that no issued token used lately.
+    ///
+    /// A use is a token that the audit log has. An entry that is new, and was not used yet, is
+    /// listed too. Servers remember uses for 400 days, longer than `audit.retain`.
+    Unused {
+        /// The number of days without a use.
+        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u16).range(1..=365))]
+        days: u16,
     },
 }
 
@@ -391,53 +435,6 @@ pub enum KeysCommand {
         #[arg(long, value_name = "FILE")]
         new_master_key_file: PathBuf,
     },
-}
-
-/// The arguments of `revoke`.
-#[derive(Args)]
-pub struct RevokeArguments {
-    /// The object of the revocation.
-    #[command(flatten)]
-    pub what: RevokedArguments,
-    /// The issuer of the token or user. If absent: this service for a token, every issuer for a
-    /// user.
-    #[arg(long, value_name = "URL")]
-    pub issuer: Option<String>,
-    /// Refuse new tokens too, until lifted. Goes with --sub, --agent and --tenant.
-    #[arg(long)]
-    pub hold: bool,
-    /// Revoke the name even if the registry does not know it.
-    #[arg(long)]
-    pub unknown: bool,
-    /// Lift the revocation instead: exactly the named one, not those of a token's descendants.
-    #[arg(long, conflicts_with_all = ["hold", "unknown"])]
-    pub lift: bool,
-}
-
-/// The object of a revocation. Exactly one is required.
-#[derive(Args)]
-#[group(required = true, multiple = false)]
-pub struct RevokedArguments {
-    /// A token, with every descendant.
-    #[arg(long)]
-    pub jti: Option<String>,
-    /// A transaction: all tokens of one first hop and its descendants, and the token that started
-    /// it.
-    #[arg(long)]
-    pub txn: Option<String>,
-    /// A user, as its issuer names it. Without --issuer, also as minted tokens name it.
-    #[arg(long)]
-    pub sub: Option<String>,
-    /// An agent: every token with it in the chain, its client assertions and workload tokens. Its
-    /// secret too, if --hold is given.
-    #[arg(long)]
-    pub agent: Option<String>,
-    /// A tenant.
-    #[arg(long)]
-    pub tenant: Option<String>,
-    /// List the revocations in force.
-    #[arg(long, conflicts_with_all = ["issuer", "hold", "unknown", "lift"])]
-    pub list: bool,
 }
 
 /// The commands of `token`.

@@ -1,6 +1,5 @@
 //! `audit`: lists, follows, verifies, archives and exports the audit log.
 
-use std::borrow::Cow;
 use std::fs::File;
 use std::io::{BufReader, BufWriter};
 use std::path::Path;
@@ -8,23 +7,21 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
-use sts_jose::{hex, unhex};
+use serde::Serialize;
 
 use super::arguments::Options;
 use super::audit_arguments::{AuditCommand, AuditFilterArguments, AuditListArguments};
-use super::output::{Output, Style, configuration, counted, read};
+use super::backend::{ListedRow, OpenDatabase, ReadBackend, RowContent};
+use super::output::{Output, Style, counted, read};
 use super::serve::until_told;
 use super::{CliError, audit_line, story};
-use crate::admin::{Administration, AuditQuery, By};
+use crate::admin::{Administration, AuditQuery, AuditTime, By};
 use crate::keys;
-use crate::record::{self, AuditFault, AuditReport, cut, event_of};
+use crate::record::{self, AuditFault, AuditReport, ExportedHead};
 use crate::server::{Foundation, Surroundings};
-use crate::storage::{AuditFilter, AuditHead, AuditOrder, MAC_BYTES, StorageError, StoredAuditRow, UncheckedAuditRow};
+use crate::storage::{AuditHead, AuditOrder};
 use crate::ttl::Ttl;
 
-/// The number of rows that are read at once.
-const PAGE: u32 = 1000;
 /// The maximum number of events in a list for people and in a story, unless a limit is given.
 const LISTED: u32 = 100;
 const STORY: u32 = 1000;
@@ -37,50 +34,62 @@ pub(super) async fn run(
     surroundings: Surroundings,
     out: &mut Output,
 ) -> Result<ExitCode, CliError> {
-    let config = configuration(options, out)?;
-    let foundation = Foundation::lay(&config, surroundings).await?;
-    let administration = foundation.administration(&config);
     match command {
-        AuditCommand::List(arguments) => list(&administration, arguments, out).await,
-        AuditCommand::Follow { after, filter } => tokio::select! {
-            followed = follow(&administration, *after, filter, out) => followed,
-            told = until_told() => told.map(|()| ExitCode::SUCCESS),
-        },
-        AuditCommand::Verify { heads, archive: None } => verify(&foundation, heads.as_deref(), out).await,
-        AuditCommand::Verify { archive: Some(file), .. } => verify_archive(&administration, file, out).await,
+        AuditCommand::List(arguments) => {
+            let now = surroundings.clock.now();
+            list(&ReadBackend::of(options, surroundings, out).await?, arguments, now, out).await
+        }
+        AuditCommand::Follow { after, filter } => {
+            let backend = ReadBackend::of(options, surroundings, out).await?;
+            tokio::select! {
+                followed = follow(&backend, *after, filter, out) => followed,
+                told = until_told() => told.map(|()| ExitCode::SUCCESS),
+            }
+        }
+        AuditCommand::Verify { heads, archive: None } => {
+            let database = OpenDatabase::of(options, surroundings, out).await?;
+            verify(&database.foundation, heads.as_deref(), out).await
+        }
+        AuditCommand::Verify { archive: Some(file), .. } => {
+            let database = OpenDatabase::of(options, surroundings, out).await?;
+            verify_archive(&database.administration, file, out).await
+        }
         AuditCommand::Archive { file, older_than } => {
-            archive(&foundation, &administration, file, *older_than, out).await
+            archive(&OpenDatabase::of(options, surroundings, out).await?, file, *older_than, out).await
         }
         AuditCommand::Acknowledge { row, why, heads } => {
-            acknowledge(&administration, row, why, heads.as_deref(), out).await
+            let database = OpenDatabase::of(options, surroundings, out).await?;
+            acknowledge(&database.administration, row, why, heads.as_deref(), out).await
         }
-        AuditCommand::Export { heads: true } => export_heads(&foundation, out).await,
-        AuditCommand::Export { heads: false } => export(&foundation, out).await,
+        AuditCommand::Export { heads } => {
+            let backend = ReadBackend::of(options, surroundings, out).await?;
+            if *heads { export_heads(&backend, out).await } else { export(&backend, out).await }
+        }
     }
 }
 
 async fn list(
-    administration: &Administration,
+    backend: &ReadBackend,
     AuditListArguments { filter, since, until, limit }: &AuditListArguments,
+    now: Timestamp,
     out: &mut Output,
 ) -> Result<ExitCode, CliError> {
-    let query = AuditQuery { since: *since, until: *until, ..query(filter) };
+    let fixed = |time: &Option<AuditTime>| time.map(|time| time.fixed(now));
+    let query = AuditQuery { since: fixed(since), until: fixed(until), ..query(filter) };
     if let (Some(correlation_id), false) = (&filter.correlation, out.is_json()) {
-        let filter = administration.audit_filter(&query, AuditOrder::OldestFirst);
-        return tell(administration, correlation_id, filter, limit.unwrap_or(STORY), out).await;
+        return tell(backend, correlation_id, &query, limit.unwrap_or(STORY), out).await;
     }
-    let mut filter = administration.audit_filter(&query, AuditOrder::NewestFirst);
     let limit = limit.unwrap_or(if out.is_json() { u32::MAX } else { LISTED });
-    let mut left = limit;
+    let (mut left, mut after) = (limit, None);
     let mut is_missing = query.correlation_id.is_some();
     loop {
-        let page = administration.audit(&filter, PAGE.min(left)).await?;
+        let page = backend.audit(&query, AuditOrder::NewestFirst, after, left).await?;
         for row in &page.rows {
             show(row, out)?;
         }
         is_missing &= page.rows.is_empty();
         left = left.saturating_sub(u32::try_from(page.rows.len()).unwrap_or(u32::MAX));
-        filter.after_id = page.next;
+        after = page.next;
         match page.next {
             Some(_) if left > 0 => {}
             Some(_) if !out.is_json() => {
@@ -112,31 +121,31 @@ fn query(arguments: &AuditFilterArguments) -> AuditQuery {
 /// Prints the story of one correlation id, from its first `limit` events. The limit exists because
 /// clients choose the id, and may send it with any number of requests.
 async fn tell(
-    administration: &Administration,
+    backend: &ReadBackend,
     correlation_id: &str,
-    mut filter: AuditFilter,
+    query: &AuditQuery,
     limit: u32,
     out: &mut Output,
 ) -> Result<ExitCode, CliError> {
     let limit = limit as usize;
-    let mut rows: Vec<StoredAuditRow> = Vec::new();
+    let (mut rows, mut after) = (Vec::<ListedRow>::new(), None);
     while rows.len() <= limit {
-        let page = administration.audit(&filter, PAGE).await?;
+        let page = backend.audit(query, AuditOrder::OldestFirst, after, u32::MAX).await?;
         rows.extend(page.rows);
-        filter.after_id = page.next;
+        after = page.next;
         if page.next.is_none() {
             break;
         }
     }
-    let is_cut = rows.len() > limit;
+    let (is_cut, is_empty) = (rows.len() > limit, rows.is_empty());
     let mut events = Vec::new();
-    for row in rows.iter().take(limit) {
-        match event_of(&row.row) {
-            Some(event) => events.push(event),
-            None => show(row, out)?,
+    for row in rows.into_iter().take(limit) {
+        match row.content {
+            RowContent::Event(event, _) => events.push(*event),
+            RowContent::Malformed { .. } => show(&row, out)?,
         }
     }
-    if rows.is_empty() {
+    if is_empty {
         out.line(&format!(
             "no event has the correlation id {correlation_id}: a request whose agent did not authenticate leaves no \
              event, only a line in the service's log"
@@ -153,62 +162,60 @@ async fn tell(
 /// Prints events in the order of their commits, without end. During an outage of the database it
 /// tries again, and continues after the last event that it printed.
 async fn follow(
-    administration: &Administration,
+    backend: &ReadBackend,
     after: Option<i64>,
     arguments: &AuditFilterArguments,
     out: &mut Output,
 ) -> Result<ExitCode, CliError> {
-    let mut filter = administration.audit_filter(&query(arguments), AuditOrder::OldestFirst);
-    filter.after_id = match after {
-        Some(after) => Some(after),
-        None => Some(retried(async || latest(administration).await).await?),
+    let query = query(arguments);
+    let mut after = match after {
+        Some(after) => after,
+        None => retried(async || latest(backend).await).await?,
     };
     loop {
-        let page = retried(async || administration.audit(&filter, PAGE).await).await?;
+        let page =
+            retried(async || backend.audit(&query, AuditOrder::OldestFirst, Some(after), u32::MAX).await).await?;
         for row in &page.rows {
             show_with_cursor(row, out)?;
         }
         let last = page.rows.last().map(|row| row.id);
-        filter.after_id = page.next.or(last).or(filter.after_id);
+        after = page.next.or(last).unwrap_or(after);
         if page.next.is_none() {
             tokio::time::sleep(FOLLOW_EVERY).await;
-            filter.after_id = Some(retried(async || within(administration, filter.after_id).await).await?);
+            after = retried(async || within(backend, after).await).await?;
         }
     }
 }
 
 /// Returns this cursor, or that of the latest event if the log ends before the cursor.
-async fn within(administration: &Administration, cursor: Option<i64>) -> Result<i64, StorageError> {
-    let latest = latest(administration).await?;
-    match cursor {
-        Some(cursor) if cursor > latest => {
-            tracing::warn!(
-                cursor,
-                latest,
-                "the log ends before the cursor: the database was restored or lost events; continuing after the latest event"
-            );
-            Ok(latest)
-        }
-        Some(cursor) => Ok(cursor),
-        None => Ok(latest),
+async fn within(backend: &ReadBackend, cursor: i64) -> Result<i64, CliError> {
+    let latest = latest(backend).await?;
+    if cursor <= latest {
+        return Ok(cursor);
     }
+    tracing::warn!(
+        cursor,
+        latest,
+        "the log ends before the cursor: the database was restored or lost events; continuing after the latest event"
+    );
+    Ok(latest)
 }
 
 /// Returns the cursor of the latest event, 0 for an empty log.
-async fn latest(administration: &Administration) -> Result<i64, StorageError> {
-    let newest = AuditFilter { order: AuditOrder::NewestFirst, ..AuditFilter::default() };
-    Ok(administration.audit(&newest, 1).await?.rows.first().map_or(0, |row| row.id))
+async fn latest(backend: &ReadBackend) -> Result<i64, CliError> {
+    let newest = backend.audit(&AuditQuery::default(), AuditOrder::NewestFirst, None, 1).await?;
+    Ok(newest.rows.first().map_or(0, |row| row.id))
 }
 
-/// Repeats a read until the database answers it. Logs the first failure in a row.
-async fn retried<T>(read: impl AsyncFn() -> Result<T, StorageError>) -> Result<T, StorageError> {
+/// Repeats a read until the database or the server answers it. Logs the first failure in a row.
+async fn retried<T>(read: impl AsyncFn() -> Result<T, CliError>) -> Result<T, CliError> {
     let mut is_logged = false;
     loop {
         match read().await {
             Err(error) if error.is_outage() => {
                 if !is_logged {
                     let error = &error as &dyn std::error::Error;
-                    tracing::warn!(error, "the database is unreachable: retrying until it answers");
+                    tracing::warn!(error, "the audit log is unreachable: retrying until it answers");
                 }
                 is_logged = true;
                 tokio::time::sleep(FOLLOW_EVERY).await;
@@ -245,8 +252,7 @@ fn show_report(report: &AuditReport, out: &mut Output) -> Result<ExitCode, CliEr
 
 /// Writes the archive, then verifies the written file.
 async fn archive(
-    foundation: &Foundation,
-    administration: &Administration,
+    OpenDatabase { foundation, administration, .. }: &OpenDatabase,
     path: &Path,
     older_than: Option<Ttl>,
     out: &mut Output,
@@ -312,28 +318,16 @@ fn describe(fault: &AuditFault) -> String {
     format!("{what} ({writer}:{sequence})")
 }
 
-/// A head in the format of `export --heads`.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ExportedHead {
-    writer: String,
-    writer_sequence: i64,
-    mac: String,
-}
-
-async fn export_heads(foundation: &Foundation, out: &mut Output) -> Result<ExitCode, CliError> {
-    for AuditHead { writer, writer_sequence, mac } in foundation.store.audit_heads().await? {
-        out.json(&ExportedHead { writer, writer_sequence, mac: hex(&mac) })?;
+async fn export_heads(backend: &ReadBackend, out: &mut Output) -> Result<ExitCode, CliError> {
+    for head in backend.audit_heads().await? {
+        out.json(&head)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn read_heads(path: &Path) -> Result<Vec<AuditHead>, CliError> {
     let head = |(number, line): (usize, &str)| {
-        let head = serde_json::from_str::<ExportedHead>(line).ok();
-        let head = head.and_then(|ExportedHead { writer, writer_sequence, mac }| {
-            Some(AuditHead { writer, writer_sequence, mac: mac_of(&mac)? })
-        });
+        let head = serde_json::from_str(line).ok().and_then(ExportedHead::head);
         head.ok_or_else(|| {
             let place = format!("{}:{}", path.display(), number + 1);
             CliError::Argument(format!("{place}: not a line that `sts-server audit export --heads` wrote"))
@@ -343,54 +337,39 @@ fn read_heads(path: &Path) -> Result<Vec<AuditHead>, CliError> {
     text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(head).collect()
 }
 
-async fn export(foundation: &Foundation, out: &mut Output) -> Result<ExitCode, CliError> {
-    let mut after: Option<(String, i64)> = None;
+async fn export(backend: &ReadBackend, out: &mut Output) -> Result<ExitCode, CliError> {
+    let mut after = None;
     loop {
-        let place = after.as_ref().map(|(writer, sequence)| (writer.as_str(), *sequence));
-        let rows = foundation.store.audit_chain(place, PAGE).await?;
-        let Some(last) = rows.last() else { return Ok(ExitCode::SUCCESS) };
-        let next = Some((last.row.writer.clone(), last.row.writer_sequence));
-        for StoredAuditRow { row, .. } in &rows {
-            out.json(&serde_json::json!({
-                "writer": row.writer,
-                "writer_sequence": row.writer_sequence,
-                "body": row.body,
-                "mac": hex(&row.mac),
-            }))?;
+        let (rows, next) = backend.audit_rows(after.as_ref()).await?;
+        for row in &rows {
+            out.json(row)?;
         }
-        // The name of a writer may contain bytes that are not text. Reading on from it would then
-        // return it again.
-        if after == next {
+        if rows.is_empty() || next.is_none() {
             return Ok(ExitCode::SUCCESS);
         }
         after = next;
     }
 }
 
-/// A row that is not a valid event, because it was edited.
+/// A row that is not a valid event, as JSON.
 #[derive(Debug, Serialize)]
 struct MalformedRow<'a> {
     /// The id of the row in the database.
     malformed: i64,
-    writer: Cow<'a, str>,
+    writer: &'a str,
     writer_sequence: i64,
-    body: Cow<'a, str>,
+    body: &'a str,
 }
 
-impl<'a> MalformedRow<'a> {
-    fn of(row: &'a StoredAuditRow) -> Self {
-        let UncheckedAuditRow { writer, writer_sequence, body, .. } = &row.row;
-        Self { malformed: row.id, writer: cut(writer), writer_sequence: *writer_sequence, body: cut(body) }
-    }
-}
-
-fn show(row: &StoredAuditRow, out: &mut Output) -> Result<(), CliError> {
-    match event_of(&row.row) {
-        Some(_) if out.is_json() => out.line(&row.row.body),
-        Some(event) => audit_line::lines(&event, out).iter().try_for_each(|line| out.line(line)),
-        None if out.is_json() => out.json(&MalformedRow::of(row)),
-        None => {
-            let MalformedRow { malformed, writer, writer_sequence, body } = MalformedRow::of(row);
+fn show(row: &ListedRow, out: &mut Output) -> Result<(), CliError> {
+    match &row.content {
+        RowContent::Event(_, json) if out.is_json() => out.line(json),
+        RowContent::Event(event, _) => audit_line::lines(event, out).iter().try_for_each(|line| out.line(line)),
+        RowContent::Malformed { writer, writer_sequence, body } => {
+            let (malformed, writer_sequence) = (row.id, *writer_sequence);
+            if out.is_json() {
+                return out.json(&MalformedRow { malformed, writer, writer_sequence, body });
+            }
             let line = format!("malformed: row {malformed}, {writer_sequence} of {writer}: {body}");
             out.line(&out.styled(Style::Bad, &line))
         }
@@ -398,20 +377,16 @@ fn show(row: &StoredAuditRow, out: &mut Output) -> Result<(), CliError> {
 }
 
 /// Shows a row, followed by the cursor that continues after it.
-fn show_with_cursor(row: &StoredAuditRow, out: &mut Output) -> Result<(), CliError> {
-    match event_of(&row.row) {
-        Some(_) if out.is_json() => {
-            let rest = row.row.body.strip_prefix('{').unwrap_or_default();
+fn show_with_cursor(row: &ListedRow, out: &mut Output) -> Result<(), CliError> {
+    match &row.content {
+        RowContent::Event(_, json) if out.is_json() => {
+            let rest = json.strip_prefix('{').unwrap_or_default();
             out.line(&format!("{{\"cursor\":{},{rest}", row.id))
         }
-        Some(event) => {
-            audit_line::lines(&event, out).iter().try_for_each(|line| out.line(line))?;
+        RowContent::Event(..) => {
+            show(row, out)?;
             out.line(&out.styled(Style::Quiet, &format!("cursor {}", row.id)))
         }
-        None => show(row, out),
+        RowContent::Malformed { .. } => show(row, out),
     }
-}
-
-fn mac_of(text: &str) -> Option<Vec<u8>> {
-    unhex(text).filter(|mac| mac.len() == MAC_BYTES)
 }

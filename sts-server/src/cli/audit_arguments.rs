@@ -64,6 +64,18 @@ pub enum AuditCommand {
 }
 
 impl AuditCommand {
+    /// Returns the reason why a server cannot do the command, or `None` if it can.
+    pub(super) fn needs_this_machine(&self) -> Option<&'static str> {
+        match self {
+            Self::List(_) | Self::Follow { .. } | Self::Export { .. } => None,
+            Self::Verify { .. } => {
+                Some("`audit verify` needs the master key, which the codes of the rows are made with")
+            }
+            Self::Archive { .. } => Some("`audit archive` needs the master key, to verify the rows that it writes"),
+            Self::Acknowledge { .. } => Some("`audit acknowledge` needs the master key, to verify the row"),
+        }
+    }
+
     /// Returns true if the command prints rows without end, or all of them.
     pub(super) fn is_stream(&self) -> bool {
         match self {

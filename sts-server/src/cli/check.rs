@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use jiff::Timestamp;
 use sts_jose::error_chain;
 
 use super::arguments::{CheckArguments, Options};
@@ -10,7 +11,7 @@ use super::output::{Output, Style, counted, loaded};
 use super::{CliError, online};
 use crate::config::{self, Config};
 use crate::fault::{Fault, Severity};
-use crate::http::{Tls, TlsError};
+use crate::http::{CertificateAge, CertificateValidity, Tls, TlsError};
 use crate::keys::MasterKey;
 use crate::registry::{self, RegistryFile};
 use crate::server::Surroundings;
@@ -24,10 +25,12 @@ pub(super) async fn run(
     let loaded = loaded(options)?;
     let mut faults = loaded.faults;
     if let Some(path) = &loaded.registry {
-        faults.extend(registry::check(&RegistryFile::read(path), loaded.config.as_ref()));
+        let file = RegistryFile::read(path);
+        faults.extend(registry::check(&file, loaded.config.as_ref()));
+        faults.extend(registry::expiring(&file, surroundings.clock.now()));
     }
     if let Some(config) = &loaded.config {
-        faults.extend(certificate_fault(config));
+        faults.extend(certificate_fault(config, surroundings.clock.now()));
         faults.extend(secret_faults(config));
         faults.extend(config::exposed_files(config));
     }
@@ -46,16 +49,31 @@ pub(super) async fn run(
     Ok(if errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Returns the fault of the certificate and its key, if they are configured and cannot be used.
-fn certificate_fault(config: &Config) -> Option<Fault> {
+/// Returns the fault of the certificate and its key, if they are configured and cannot be used, or
+/// not for long.
+fn certificate_fault(config: &Config, now: Timestamp) -> Option<Fault> {
     let files = config.tls.files()?;
-    let error = Tls::read(files, config.tls.client_authorities()).err()?;
     let [certificate, _] = files;
+    let error = match Tls::read(files, config.tls.client_certificates, config.tls.client_ca_file.as_deref()) {
+        Ok(tls) => return expiry_fault(certificate, tls.validity()?, now),
+        Err(error) => error,
+    };
     let file = match &error {
         TlsError::ClientAuthorities { path, .. } => path,
         _ => certificate,
     };
     Some(Fault::new(file, Severity::Error, error_chain(&error)))
+}
+
+fn expiry_fault(file: &Path, validity: CertificateValidity, now: Timestamp) -> Option<Fault> {
+    let CertificateValidity { begins, ends } = validity;
+    let (severity, message) = match validity.at(now) {
+        CertificateAge::Valid => return None,
+        CertificateAge::Early => (Severity::Error, format!("the certificate is not valid before {begins}")),
+        CertificateAge::ExpiresSoon => (Severity::Warning, format!("the certificate expires at {ends}")),
+        CertificateAge::Expired => (Severity::Error, format!("the certificate expired at {ends}")),
+    };
+    Some(Fault::new(file, severity, message).with_help("replace the file: a running server reads it again"))
 }
 
 /// Returns the faults of the files that the server reads at startup: the master key, and the

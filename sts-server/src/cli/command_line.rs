@@ -11,6 +11,10 @@ use super::CliError;
 use super::arguments::{CONFIGURATION, Cli};
 use super::output::Output;
 
+/// The options that select a server in place of a configuration.
+const VIA: [&str; 2] = ["via", "via_token_file"];
+/// The commands that read a configuration, and that no server can do.
+const NOT_VIA: [&str; 4] = ["serve", "check", "health", "migrate"];
 /// The commands that read no configuration.
 const WITHOUT_CONFIGURATION: [&str; 6] = ["dev", "config", "token", "agent", "admin", "completions"];
 
@@ -32,10 +36,15 @@ impl Cli {
     fn described() -> clap::Command {
         let command = Self::command();
         let hidden: Vec<Arg> = configuration_options(&command).map(|option| option.clone().hide(true)).collect();
-        WITHOUT_CONFIGURATION.into_iter().fold(command, |command, name| {
-            let hidden = hidden.clone();
-            command.mut_subcommand(name, |subcommand| subcommand.args(hidden))
-        })
+        let of_via = hidden.iter().filter(|option| VIA.contains(&option.get_id().as_str()));
+        let of_via: Vec<Arg> = of_via.cloned().collect();
+        let hide = |names: &[&'static str], options: Vec<Arg>, command: clap::Command| {
+            names.iter().fold(command, |command, name| {
+                let options = options.clone();
+                command.mut_subcommand(*name, |subcommand| subcommand.args(options))
+            })
+        };
+        hide(&WITHOUT_CONFIGURATION, hidden, hide(&NOT_VIA, of_via, command))
     }
 }
 
@@ -43,12 +52,23 @@ fn configuration_options(command: &clap::Command) -> impl Iterator<Item = &Arg> 
     command.get_arguments().filter(|option| option.get_help_heading() == Some(CONFIGURATION))
 }
 
-/// Refuses an option of the configuration on the command line of `dev`, which makes its own.
+/// Refuses an option of the configuration on the command line of `dev`, which makes its own, and
+/// beside `--via`.
 fn refuse_configuration(command: &mut clap::Command, matches: &ArgMatches) -> Result<(), clap::Error> {
     let is_given = |option: &&Arg| matches.value_source(option.get_id().as_str()) == Some(ValueSource::CommandLine);
-    let given = configuration_options(command).find(is_given).and_then(Arg::get_long);
-    let Some(flag) = given.filter(|_| matches.subcommand_name() == Some("dev")) else { return Ok(()) };
-    let message = format!("dev makes its own configuration and does not accept --{flag}: use --directory and --port");
+    let is_of_via = |option: &&Arg| VIA.contains(&option.get_id().as_str());
+    let given: Vec<&Arg> = configuration_options(command).filter(is_given).collect();
+    let flag = |option: &Arg| option.get_long().unwrap_or_default().to_owned();
+    let beside_via = given.iter().copied().find(|option| !is_of_via(option)).map(flag);
+    let message = match (matches.subcommand_name(), given.first().copied().map(flag), beside_via) {
+        (Some("dev"), Some(flag), _) => {
+            format!("dev makes its own configuration and does not accept --{flag}: use --directory and --port")
+        }
+        (_, _, Some(flag)) if given.iter().any(is_of_via) => {
+            format!("--via asks a server, which has its own configuration, and does not accept --{flag}")
+        }
+        _ => return Ok(()),
+    };
     Err(command.error(ErrorKind::ArgumentConflict, message))
 }
 

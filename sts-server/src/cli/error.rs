@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::backend::ViaError;
 use crate::admin::{Denied, NotRevoked, UnknownName, Wrong};
 use crate::fault::Fault;
 use crate::keys::{KeyLifeError, SealError};
@@ -97,15 +98,29 @@ pub enum CliError {
     /// The name to revoke is unknown.
     #[error("{}", with_advice(.0))]
     Unknown(UnknownName),
-    /// The approval cannot be shown or decided.
+    /// The operation is denied, or cannot be performed now.
     #[error("{}", .0.detail())]
-    Approval(Denied),
+    Denied(Denied),
+    /// The server of `--via` did not do it.
+    #[error(transparent)]
+    Via(#[from] ViaError),
+    /// The command cannot be done by a server.
+    #[error("--via (STS_VIA): {0}")]
+    NotVia(&'static str),
     /// A listener, or the task that follows the database, exited unexpectedly.
     #[error("a background task of the server failed; its log line says which")]
     PartEnded,
     /// The demonstration failed.
     #[error("the demonstration failed: {0}")]
     Demonstration(String),
+}
+
+impl CliError {
+    /// Returns true if the database or the server does not answer, and may answer later.
+    pub(super) fn is_outage(&self) -> bool {
+        matches!(self, Self::Storage(error) if error.is_outage())
+            || matches!(self, Self::Via(error) if error.is_outage())
+    }
 }
 
 /// Returns the message for an invalid parameter, with the name of its flag.
@@ -132,7 +147,7 @@ impl From<Denied> for CliError {
     fn from(denied: Denied) -> Self {
         match denied {
             Denied::Storage(error) => Self::Storage(error),
-            denied => Self::Approval(denied),
+            denied => Self::Denied(denied),
         }
     }
 }
@@ -140,6 +155,7 @@ impl From<Denied> for CliError {
 impl From<NotRevoked> for CliError {
     fn from(error: NotRevoked) -> Self {
         match error {
+            NotRevoked::Wrong(wrong) => Self::Wrong(wrong),
             NotRevoked::Unknown(unknown) => Self::Unknown(unknown),
             NotRevoked::Storage(error) => Self::Storage(error),
         }

@@ -6,11 +6,11 @@ use sts_protocol::AuthorizationDetail;
 
 use super::CliError;
 use super::arguments::{ExplainArguments, Options};
-use super::output::{Output, Style, configuration, text_or_file};
+use super::backend::Backend;
+use super::output::{Output, Style, text_or_file};
 use crate::admin::ExplainRequest;
 use crate::exchange::{Explained, Explanation, TokenComparison};
-use crate::server::{Foundation, Surroundings};
-use crate::service::Sts;
+use crate::server::Surroundings;
 
 pub(super) async fn run(
     options: &Options,
@@ -19,10 +19,8 @@ pub(super) async fn run(
     out: &mut Output,
 ) -> Result<ExitCode, CliError> {
     check_subject(arguments)?;
-    let config = configuration(options, out)?;
-    let foundation = Foundation::lay(&config, surroundings).await?;
-    let sts = Sts::start(&config, foundation.parts()).await?;
-    let explanation = request(arguments)?.explain(&sts).await?;
+    let backend = Backend::of(options, surroundings, out).await?;
+    let explanation = backend.explain(&request(arguments)?).await?;
     show(&explanation, out)?;
     if let (Explained::Refused { reason, .. }, false) = (&explanation.outcome, out.is_json())
         && let Some(advice) = advice(arguments, reason)

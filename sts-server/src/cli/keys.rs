@@ -7,10 +7,11 @@ use serde_json::json;
 
 use super::CliError;
 use super::arguments::{KeysCommand, Options};
-use super::output::{Output, configuration, counted, to_the_second};
+use super::backend::{Backend, OpenDatabase, ReadBackend};
+use super::output::{Output, counted, to_the_second};
 use crate::admin::{By, ListedKey, RotateRequest};
 use crate::keys::MasterKey;
-use crate::server::{Foundation, Surroundings};
+use crate::server::Surroundings;
 
 pub(super) async fn run(
     options: &Options,
@@ -18,28 +19,29 @@ pub(super) async fn run(
     surroundings: Surroundings,
     out: &mut Output,
 ) -> Result<ExitCode, CliError> {
-    let config = configuration(options, out)?;
-    let foundation = Foundation::lay(&config, surroundings).await?;
-    let administration = foundation.administration(&config);
-    match command {
-        KeysCommand::List => {}
+    let backend = match command {
+        KeysCommand::List => ReadBackend::of(options, surroundings, out).await?,
         KeysCommand::Rotate { algorithm, now } => {
-            let request = RotateRequest { algorithm: *algorithm, now: *now };
-            administration.rotate_keys(request, &By::this_user()).await?;
+            let backend = Backend::of(options, surroundings, out).await?;
+            backend.rotate_keys(RotateRequest { algorithm: *algorithm, now: *now }).await?;
+            backend.reading()
         }
         KeysCommand::Revoke { kid } => {
-            administration.revoke_key(kid, &By::this_user()).await?;
+            let backend = Backend::of(options, surroundings, out).await?;
+            backend.revoke_key(kid).await?;
             if !out.is_json() {
                 out.line("revoked: the tokens of this key are refused as soon as verifiers read the keys again")?;
             }
+            backend.reading()
         }
         KeysCommand::Reseal { new_master_key_file } => {
             let new = MasterKey::read(new_master_key_file)?;
-            let count = administration.reseal_keys(&new, &By::this_user()).await?;
+            let database = OpenDatabase::of(options, surroundings, out).await?;
+            let count = database.administration.reseal_keys(&new, &By::this_user()).await?;
             return report_reseal(count, new_master_key_file, out);
         }
-    }
-    for key in administration.keys().await? {
+    };
+    for key in backend.keys().await? {
         if out.is_json() {
             out.json(&key)?;
         } else {

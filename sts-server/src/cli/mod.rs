@@ -12,6 +12,7 @@ mod arguments;
 mod audit;
 mod audit_arguments;
 mod audit_line;
+mod backend;
 mod check;
 mod command_line;
 mod configuration;
@@ -26,6 +27,7 @@ mod online;
 mod output;
 mod registry;
 mod revoke;
+mod revoke_arguments;
 mod serve;
 mod story;
 mod token;
@@ -34,6 +36,7 @@ mod value_parsers;
 use std::process::ExitCode;
 
 pub use arguments::{Cli, Command};
+pub use backend::ViaError;
 pub use error::CliError;
 pub use output::{Output, printable};
 
@@ -47,6 +50,9 @@ use crate::server::Surroundings;
 pub async fn run(cli: Cli, surroundings: Surroundings, out: &mut Output) -> Result<ExitCode, CliError> {
     if !cli.command.is_stream() {
         out.outlive_reader();
+    }
+    if let (Some(_), Some(reason)) = (&cli.options.via, cli.command.needs_this_machine()) {
+        return Err(CliError::NotVia(reason));
     }
     run_command(&cli, surroundings, out).await.map_err(|error| database::named(error, &cli.options))
 }

@@ -6,9 +6,10 @@ use serde_json::json;
 
 use super::CliError;
 use super::arguments::{Options, RegistryCommand};
-use super::output::{Output, Style, configuration};
+use super::backend::{OpenDatabase, ReadBackend};
+use super::output::{Output, Style, counted, to_the_second};
 use crate::admin::{Administration, By};
-use crate::server::{Foundation, Surroundings};
+use crate::server::Surroundings;
 
 pub(super) async fn run(
     options: &Options,
@@ -16,17 +17,39 @@ pub(super) async fn run(
     surroundings: Surroundings,
     out: &mut Output,
 ) -> Result<ExitCode, CliError> {
-    let config = configuration(options, out)?;
-    let foundation = Foundation::lay(&config, surroundings).await?;
-    let administration = foundation.administration(&config);
     match command {
-        RegistryCommand::Export => export(&administration, out).await,
-        RegistryCommand::Accept { dry_run } => accept(&administration, *dry_run, out).await,
+        RegistryCommand::Export => export(&ReadBackend::of(options, surroundings, out).await?, out).await,
+        RegistryCommand::Accept { dry_run } => {
+            let database = OpenDatabase::of(options, surroundings, out).await?;
+            accept(&database.administration, *dry_run, out).await
+        }
+        RegistryCommand::Unused { days } => {
+            unused(&ReadBackend::of(options, surroundings, out).await?, *days, out).await
+        }
     }
 }
 
-async fn export(administration: &Administration, out: &mut Output) -> Result<ExitCode, CliError> {
-    let exported = administration.export().await?;
+async fn unused(backend: &ReadBackend, days: u16, out: &mut Output) -> Result<ExitCode, CliError> {
+    let unused = backend.unused(days).await?;
+    if out.is_json() {
+        out.json(&unused)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    for entry in &unused.entries {
+        let last =
+            entry.last_used_at.map_or_else(|| "never used".to_owned(), |at| format!("used {}", to_the_second(at)));
+        let owner = entry.owner.as_ref().map(|owner| format!(", owner {owner}")).unwrap_or_default();
+        let disabled = if entry.disabled { ", disabled" } else { "" };
+        out.line(&format!("{} {}: {last}{owner}{disabled}", entry.kind, entry.id))?;
+    }
+    let summary =
+        format!("{} without a use since {}", counted(unused.entries.len(), "entry"), to_the_second(unused.since));
+    out.line(&summary)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn export(backend: &ReadBackend, out: &mut Output) -> Result<ExitCode, CliError> {
+    let exported = backend.export().await?;
     if out.is_json() {
         out.json(&exported)?;
     } else {

@@ -5,11 +5,12 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::CliError;
-use super::arguments::{Options, RevokeArguments};
-use super::output::{Output, configuration, counted, to_the_second};
-use crate::admin::{Administration, By, Named, RevocationDone, StandingRevocation};
-use crate::server::{Foundation, Surroundings};
-use crate::storage::RevocationKind;
+use super::arguments::Options;
+use super::backend::{Backend, ReadBackend};
+use super::output::{Output, counted, to_the_second};
+use super::revoke_arguments::RevokeArguments;
+use crate::admin::{Named, RevocationDone, StandingRevocation};
+use crate::server::Surroundings;
 
 pub(super) async fn run(
     options: &Options,
@@ -17,26 +18,23 @@ pub(super) async fn run(
     surroundings: Surroundings,
     out: &mut Output,
 ) -> Result<ExitCode, CliError> {
-    let config = configuration(options, out)?;
     if arguments.what.list {
-        let administration = Foundation::lay(&config, surroundings).await?.administration(&config);
-        return list(&administration, out).await;
+        return list(&ReadBackend::of(options, surroundings, out).await?, out).await;
     }
+    let backend = Backend::of(options, surroundings, out).await?;
     let named = named(arguments);
-    let request = named.request(&config.issuer)?;
-    let administration = Foundation::lay(&config, surroundings).await?.administration(&config);
     if arguments.lift {
-        let lifted = administration.lift(&request.revocation, &By::this_user()).await?;
+        let lifted = backend.lift(&named).await?;
         report(out, &json!({ "lifted": lifted }), if lifted { "lifted" } else { "nothing to lift" })?;
         return Ok(if lifted { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
-    let done = administration.revoke(&request, &By::this_user()).await?;
-    report(out, &json!(done), &in_words(&done, request.revocation.kind))?;
+    let done = backend.revoke(&named).await?;
+    report(out, &json!(done), &in_words(&done, &named))?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn list(administration: &Administration, out: &mut Output) -> Result<ExitCode, CliError> {
-    let mut standing = administration.revocations().await?;
+async fn list(backend: &ReadBackend, out: &mut Output) -> Result<ExitCode, CliError> {
+    let mut standing = backend.revocations().await?;
     standing.sort_by(|left, right| left.at.cmp(&right.at).then_with(|| left.name().cmp(&right.name())));
     for revocation in &standing {
         report(out, &json!(revocation), &line(revocation))?;
@@ -58,18 +56,19 @@ fn printable(name: &str) -> String {
     name.chars().flat_map(|char| if char.is_control() { char.escape_default().collect() } else { vec![char] }).collect()
 }
 
-fn in_words(done: &RevocationDone, kind: RevocationKind) -> String {
+fn in_words(done: &RevocationDone, named: &Named) -> String {
     let until = done.expires_at.map_or_else(|| "lifted".to_owned(), to_the_second);
-    let revoked = format!("revoked: {}, until {until}", counted(done.revoked, "entry"));
-    match (kind, done.hold) {
-        (RevocationKind::Token | RevocationKind::TokenAlone | RevocationKind::Transaction, _) => revoked,
-        (_, true) => format!("{revoked}\non hold: new tokens are refused too"),
-        (RevocationKind::Agent, false) => {
-            format!("{revoked}\ndoes not stop new tokens: use --hold or disable the entry")
-        }
-        (RevocationKind::Subject | RevocationKind::Tenant, false) => {
-            format!("{revoked}\ndoes not stop new tokens: use --hold")
-        }
+    let mut revoked = format!("revoked: {}, until {until}", counted(done.revoked, "entry"));
+    if let Some(owner) = &named.owner {
+        revoked = format!("{} of {owner}: {}\n{revoked}", counted(done.agents.len(), "agent"), done.agents.join(" "));
+    }
+    if named.jti.is_some() || named.txn.is_some() {
+        return revoked;
+    }
+    match (done.hold, named.agent.is_some() || named.owner.is_some()) {
+        (true, _) => format!("{revoked}\non hold: new tokens are refused too"),
+        (false, true) => format!("{revoked}\ndoes not stop new tokens: use --hold or disable the entry"),
+        (false, false) => format!("{revoked}\ndoes not stop new tokens: use --hold"),
     }
 }
 
@@ -85,6 +84,7 @@ fn named(arguments: &RevokeArguments) -> Named {
         sub: what.sub.clone(),
         agent: what.agent.clone(),
         tenant: what.tenant.clone(),
+        owner: what.owner.clone(),
         issuer: arguments.issuer.clone(),
         hold: arguments.hold,
         unknown: arguments.unknown,

@@ -3,11 +3,13 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use sts_jose::error_chain;
+
 use super::CliError;
 use super::arguments::{Options, ServeArguments};
 use super::output::{Output, configuration, explain_start};
 use crate::config::{self, Config};
-use crate::server::{Server, StartError, Surroundings};
+use crate::server::{ServedRegistry, Server, StartError, Surroundings};
 use crate::telemetry;
 
 /// The interval at which a server tries to reach its database when it starts.
@@ -37,11 +39,15 @@ pub(super) async fn run(
         tokio::select! {
             told = signals.next() => break told?,
             () = server.failed() => return Err(CliError::PartEnded),
-            () = hangups.next() => tokio::select! {
-                // A signal to stop ends the reload, which changes all or nothing.
-                told = signals.next() => break told?,
-                () = reload(&server, options, &as_read, out) => {}
-            },
+            () = hangups.next() => {
+                let registry = server.registry();
+                tokio::select! {
+                    // A signal to stop ends the reload, which changes all or nothing.
+                    told = signals.next() => break told?,
+                    () = server.failed() => return Err(CliError::PartEnded),
+                    () = reload(&registry, options, &as_read, out) => {}
+                }
+            }
         }
     };
     tokio::select! {
@@ -61,7 +67,7 @@ async fn start(config: &Config, surroundings: Surroundings) -> Result<Server, St
     loop {
         match Server::start(config, surroundings.clone()).await {
             Err(error) if error.is_outage() => {
-                let cause = causes(&error);
+                let cause = error_chain(&error);
                 if cause != logged {
                     let error = &error as &dyn std::error::Error;
                     tracing::warn!(error, "the database is unreachable: retrying until it answers");
@@ -74,15 +80,9 @@ async fn start(config: &Config, surroundings: Surroundings) -> Result<Server, St
     }
 }
 
-/// Returns the text of an error and of its causes.
-fn causes(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}
-
 /// Reads the configuration and the registry file again, after SIGHUP. Files with faults change
 /// nothing. `running` is the configuration as it was read at the start.
-async fn reload(server: &Server, options: &Options, running: &Config, out: &mut Output) {
+async fn reload(registry: &ServedRegistry, options: &Options, running: &Config, out: &mut Output) {
     tracing::info!("reading the configuration and the registry file again");
     let config = match configuration(options, out) {
         Ok(config) => config,
@@ -98,7 +98,7 @@ async fn reload(server: &Server, options: &Options, running: &Config, out: &mut 
     }
     // Another registry file belongs to the changed configuration.
     if let Some(path) = running.registry.as_ref().filter(|_| config.registry == running.registry) {
-        server.reload_registry(path).await;
+        registry.reload(path).await;
     }
 }
 

@@ -321,13 +321,8 @@ impl<'a> Loader<'a> {
                 " needs tls.certificate_file and tls.private_key_file",
             );
         }
-        if asks != tls.client_ca_file.is_some() {
-            let (path, what) = if asks {
-                ("tls.client_certificates", " needs tls.client_ca_file too")
-            } else {
-                ("tls.client_ca_file", " needs tls.client_certificates = \"optional\" too")
-            };
-            self.fault(path, Severity::Error, what);
+        if !asks && tls.client_ca_file.is_some() {
+            self.fault("tls.client_ca_file", Severity::Error, " needs tls.client_certificates = \"optional\" too");
         }
         if config.listen.client_certificate_header.is_some() && config.listen.trusted_proxies.is_empty() {
             self.fault("listen.client_certificate_header", Severity::Error, " needs listen.trusted_proxies too");

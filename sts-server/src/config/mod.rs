@@ -40,7 +40,7 @@ pub use load::{Loaded, Overrides, load};
 pub use option::ConfigOption;
 pub use options::OPTIONS;
 pub use password::PasswordError;
-pub use private_files::{exposed_files, is_of_another_user};
+pub use private_files::{exposed_file, exposed_files, is_of_another_user};
 pub use reference::reference;
 
 /// The prefix of the server's environment variables. A double underscore separates table and key.
@@ -155,20 +155,12 @@ pub struct Tls {
     pub admin: bool,
     /// Client certificates on the public listener. Default [`ClientCertificates::Off`].
     pub client_certificates: ClientCertificates,
-    /// The certificates of the authorities of client certificates in PEM.
+    /// The certificates of the authorities of client certificates in PEM. Default none: X.509-SVIDs of registered trust
+    /// domains alone.
     pub client_ca_file: Option<PathBuf>,
 }
 
 impl Tls {
-    /// Returns the file with the authorities of client certificates, if certificates are asked for.
-    #[must_use]
-    pub fn client_authorities(&self) -> Option<&Path> {
-        match self.client_certificates {
-            ClientCertificates::Off => None,
-            ClientCertificates::Optional => self.client_ca_file.as_deref(),
-        }
-    }
-
     /// Returns the certificate chain and the private key if both are given.
     #[must_use]
     pub fn files(&self) -> Option<[&Path; 2]> {
@@ -321,7 +313,7 @@ impl Config {
     /// Returns true if clients can present certificates: to the listener, or through a proxy.
     #[must_use]
     pub fn takes_client_certificates(&self) -> bool {
-        self.tls.client_authorities().is_some() || self.listen.client_certificate_header.is_some()
+        self.tls.client_certificates == ClientCertificates::Optional || self.listen.client_certificate_header.is_some()
     }
 }
 

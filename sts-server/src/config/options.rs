@@ -128,7 +128,7 @@ const SERVICE: &[ConfigOption] = &[
         shape: Shape::Text(|text| word::<ClientCertificates>(text, "off or optional")),
         default: Some("off"),
         form: "off or optional",
-        doc: "Client certificates of the public listener. With optional, it asks for one, serves clients without one too, and rejects one of another authority.",
+        doc: "Client certificates of the public listener. With optional, it asks for one, serves clients without one too, and rejects one of an unknown authority.",
     },
     ConfigOption {
         table: Some("tls"),
@@ -136,7 +136,7 @@ const SERVICE: &[ConfigOption] = &[
         shape: Shape::Path,
         default: None,
         form: "a path",
-        doc: "The certificates of the authorities of client certificates in PEM. Required with client_certificates. A changed file takes effect within seconds.",
+        doc: "The certificates of the authorities of client certificates in PEM. Without it, the listener takes X.509-SVIDs of registered trust domains alone. A changed file takes effect within seconds.",
     },
     ConfigOption {
         table: Some("database"),

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::Database;
 use super::database_url::certificate_files;
-use crate::postgres_url::{PostgresUrl, password_line};
+use crate::postgres_url::{PostgresUrl, secret_line};
 
 /// An error of a file behind the database URL. No message quotes the password or the URL.
 #[derive(Debug, Error)]
@@ -53,7 +53,7 @@ impl Database {
         let Some(path) = &self.password_file else { return Ok(()) };
         let text = read_text_file(path, MAX_FILE_BYTES)
             .map_err(|source| PasswordError::File { path: path.clone(), source })?;
-        password_line(&text).ok_or_else(|| PasswordError::Content(path.clone()))?;
+        secret_line(&text).ok_or_else(|| PasswordError::Content(path.clone()))?;
         if PostgresUrl::is_scheme_of(&self.url) { Ok(()) } else { Err(PasswordError::Url) }
     }
 }

@@ -27,7 +27,7 @@ pub fn exposed_files(config: &Config) -> Vec<Fault> {
         beside("-wal"),
         beside("-shm"),
     ];
-    files.into_iter().flatten().filter_map(|file| exposed(&file)).collect()
+    files.into_iter().flatten().filter_map(|file| exposed_file(&file)).collect()
 }
 
 /// Returns true if a folder or a file exists and belongs to a user other than that of this process.
@@ -46,8 +46,10 @@ pub fn is_of_another_user(_path: &Path) -> bool {
     false
 }
 
+/// Returns a warning if a file of secrets exists and other users may read or write it.
 #[cfg(unix)]
-fn exposed(file: &Path) -> Option<Fault> {
+#[must_use]
+pub fn exposed_file(file: &Path) -> Option<Fault> {
     use std::os::unix::fs::MetadataExt as _;
     let metadata = std::fs::metadata(file).ok()?;
     // This process may need the group's permission to read a file of another owner, as with the
@@ -59,7 +61,9 @@ fn exposed(file: &Path) -> Option<Fault> {
     (mode & forbidden != 0).then(fault)
 }
 
+/// Returns `None`: this platform gives no permissions of a file.
 #[cfg(not(unix))]
-fn exposed(_file: &Path) -> Option<Fault> {
+#[must_use]
+pub fn exposed_file(_file: &Path) -> Option<Fault> {
     None
 }

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
@@ -17,7 +17,7 @@ use crate::fault::Fault;
 pub(crate) const BODY: &str = "body";
 
 /// A fault of a request, with its place.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FieldFault {
     /// The place in the body, as a JSON pointer (RFC 6901). Absent if the fault is not in the body.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::commit::{refuse, spend};
 use super::{AwaitedApproval, Call, Refusal, deferral};
-use crate::approval::{ApprovalContent, MOST_PENDING, QUOTA, QUOTA_PERIOD};
+use crate::approval::{ApprovalContent, MOST_GRANTED, MOST_OF_USER, MOST_PENDING, QUOTA, QUOTA_PERIOD};
 use crate::client_auth::AuthenticatedAgent;
 use crate::mint;
 use crate::policy::RequiredApproval;
@@ -70,6 +70,7 @@ pub(super) async fn request_approval(
         ApprovalRequested::Outdated => Ok(None),
         ApprovalRequested::TooMany => Ok(Some(limited(view, call, event, RateLimit::ApprovalRequests).await)),
         ApprovalRequested::Full => Ok(Some(limited(view, call, event, RateLimit::PendingApprovals).await)),
+        ApprovalRequested::FullOfGranted => Ok(Some(limited(view, call, event, RateLimit::RememberedApprovals).await)),
     }
 }
 
@@ -93,7 +94,9 @@ async fn add(view: &View<'_>, row: &ApprovalRow, event: &Event) -> Result<Approv
         known: view.snapshot.versions().revocations,
         since,
         most_of_user: QUOTA,
+        most_stored_of_user: MOST_OF_USER,
         most_pending: MOST_PENDING,
+        most_granted: MOST_GRANTED,
     };
     let (store, row) = (Arc::clone(&sts.store), row.clone());
     let added = tokio::spawn(async move { store.request_approval(&row, conditions, &[audit]).await });

@@ -3,8 +3,10 @@
 //! This module decides nothing. It reads a token despite all its faults, and no step of a request
 //! uses it.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sts_jose::{ClaimSelector, ClaimSelectors, Claims, KeySet, Protection, ReadableToken, Slot, Typ, VerificationKey};
 use sts_protocol::TokenType;
@@ -23,18 +25,18 @@ const MAX_NAMES: usize = 5;
 const SKEW_SECONDS: i64 = 30;
 
 /// A comparison of one token of a request, claim by claim.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct TokenComparison {
     /// The parameter that contained the token.
-    pub parameter: &'static str,
+    pub parameter: Cow<'static, str>,
     /// The protection of the token, in words.
-    pub protection: &'static str,
+    pub protection: Cow<'static, str>,
     /// The claims that decide if the token is accepted.
     pub claims: Vec<ComparedClaim>,
 }
 
 /// A comparison of one claim with its expected value.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct ComparedClaim {
     /// The name of the claim, or of the header member.
     pub claim: String,
@@ -218,14 +220,15 @@ impl Expectations<'_> {
     }
 
     fn compared(&self, parameter: &'static str, token: &str, compare: impl FnOnce(&mut Rows<'_>)) -> TokenComparison {
+        let parameter = Cow::Borrowed(parameter);
         let Some(read) = ReadableToken::read(token) else {
             return TokenComparison {
                 parameter,
-                protection: "opaque: only its issuer can read it",
+                protection: "opaque: only its issuer can read it".into(),
                 claims: Vec::new(),
             };
         };
-        let protection = protection(&read);
+        let protection = protection(&read).into();
         let Some(claims) = read.claims() else { return TokenComparison { parameter, protection, claims: Vec::new() } };
         let claims = Claims::new(claims.clone());
         let mut rows = Rows { header: read.header(), claims: &claims, rows: Vec::new() };

@@ -2,8 +2,9 @@
 //! approval gets a code, and polls with it until a person has decided.
 //!
 //! The wire of the draft is here alone. A code is the request itself, sealed under a key that is
-//! derived from the master key. A poll needs no database: it applies the rules to the sealed request
-//! anew. The redemption spends the hash of the code with the commit of its token, on all servers.
+//! derived from the master key. A poll needs no database: while its approval waits, and registry, keys and
+//! revocations are those of the request, there is nothing to decide. Otherwise it applies the rules to the
+//! sealed request anew. The redemption spends the hash of the code with the commit of its token, on all servers.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -19,7 +20,7 @@ use crate::mint;
 use crate::rate_limits::POLL_INTERVAL;
 use crate::record::{SingleUse, SingleUseKind};
 use crate::service::View;
-use crate::storage::{OneTimeValue, forget_at};
+use crate::storage::{ApprovalState, OneTimeValue, Versions, forget_at};
 
 /// The value of `completion_mode` that asks for a deferred answer.
 const DEFERRED: &str = "deferred";
@@ -38,6 +39,13 @@ const KEPT: [&str; 7] = [
 ];
 /// The parameters of an actor token, which a code holds unless it is a credential.
 const KEPT_OF_ACTOR: [&str; 2] = [parameter::ACTOR_TOKEN, parameter::ACTOR_TOKEN_TYPE];
+
+/// A poll whose code was accepted.
+pub(super) struct Poll {
+    sealed: Sealed,
+    /// SHA-256 of the code.
+    digest: String,
+}
 
 /// The request that a code stands for.
 pub(super) struct DeferredRequest {
@@ -65,6 +73,9 @@ struct Sealed {
     approval: String,
     /// In seconds since the epoch.
     expires_at: i64,
+    /// The versions that the request was decided under.
+    #[serde(default)]
+    decided_under: Option<Versions>,
 }
 
 /// The parameters of a request that waits for a deferred answer, as a form.
@@ -117,6 +128,7 @@ pub(super) fn defer(
         tenant: tenant.map(str::to_owned),
         approval: approval.to_owned(),
         expires_at: expires_at.as_second(),
+        decided_under: Some(view.snapshot.versions()),
     };
     let expires_in = sealed.expires_at.saturating_sub(view.now.as_second());
     let plain = serde_json::to_vec(&sealed).or(Err(Refusal::Unsealed))?;
@@ -137,16 +149,12 @@ pub(super) fn count_poll(view: &View<'_>, form: &Form) -> Result<(), Refusal> {
     if view.sts.rates().counts_poll(code).is_some() { Err(Refusal::PolledTooFast) } else { Ok(()) }
 }
 
-/// Returns the request that a poll's code stands for. Returns `None` if the request is no poll.
+/// Reads the code of a poll. Returns `None` if the request is no poll.
 ///
 /// # Errors
 /// [`Refusal::Request`] if the poll is malformed. [`Refusal::DeferralCode`] for a code that is
 /// unknown, expired, of another client, or bound to a key that the client has not proven.
-pub(super) fn deferred(
-    view: &View<'_>,
-    form: &Form,
-    client: &AuthenticatedAgent,
-) -> Result<Option<DeferredRequest>, Refusal> {
+pub(super) fn poll(view: &View<'_>, form: &Form, client: &AuthenticatedAgent) -> Result<Option<Poll>, Refusal> {
     if form.get(parameter::GRANT_TYPE) != Some(parameter::GRANT_DEFERRED) {
         return Ok(None);
     }
@@ -162,20 +170,38 @@ pub(super) fn deferred(
     if sealed.client_id != client.agent().id || sealed.expires_at <= view.now.as_second() || !proves {
         return Err(Refusal::DeferralCode);
     }
-    let body = format!("{}={}&{}", parameter::GRANT_TYPE, parameter::GRANT_TOKEN_EXCHANGE, sealed.form);
-    let mut headers = HeaderMap::new();
-    if let Some(tenant) = sealed.tenant.and_then(|tenant| HeaderValue::from_str(&tenant).ok()) {
-        headers.insert(HeaderName::from_static(parameter::X_TENANT_ID), tenant);
+    Ok(Some(Poll { sealed, digest: sha256_hex(code.as_bytes()) }))
+}
+
+impl Poll {
+    /// Returns true if the request was decided already, as it would be decided now: its approval waits, and
+    /// nothing else that decides has changed.
+    pub(super) fn still_waits(&self, view: &View<'_>) -> bool {
+        let approval = view.snapshot.approvals.get(&self.sealed.approval);
+        self.sealed.decided_under == Some(view.snapshot.versions())
+            && approval.is_some_and(|approval| approval.state_at(view.now) == ApprovalState::Pending)
     }
-    let expires_at = Timestamp::from_second(sealed.expires_at).unwrap_or(Timestamp::MAX);
-    let value = OneTimeValue {
-        namespace: parameter::DEFERRAL_CODE.to_owned(),
-        value: sha256_hex(code.as_bytes()),
-        expires_at: forget_at(expires_at),
-    };
-    let redeems = SingleUse { kind: SingleUseKind::DeferralCode, value };
-    let form = Form::parse(body.as_bytes())?;
-    Ok(Some(DeferredRequest { form, headers, approval: sealed.approval, redeems }))
+
+    /// Returns the request that the code stands for.
+    ///
+    /// # Errors
+    /// [`Refusal::Form`].
+    pub(super) fn request(self) -> Result<DeferredRequest, Refusal> {
+        let Self { sealed, digest } = self;
+        let body = format!("{}={}&{}", parameter::GRANT_TYPE, parameter::GRANT_TOKEN_EXCHANGE, sealed.form);
+        let mut headers = HeaderMap::new();
+        if let Some(tenant) = sealed.tenant.and_then(|tenant| HeaderValue::from_str(&tenant).ok()) {
+            headers.insert(HeaderName::from_static(parameter::X_TENANT_ID), tenant);
+        }
+        let expires_at = Timestamp::from_second(sealed.expires_at).unwrap_or(Timestamp::MAX);
+        let value = OneTimeValue {
+            namespace: parameter::DEFERRAL_CODE.to_owned(),
+            value: digest,
+            expires_at: forget_at(expires_at),
+        };
+        let redeems = SingleUse { kind: SingleUseKind::DeferralCode, value };
+        Ok(DeferredRequest { form: Form::parse(body.as_bytes())?, headers, approval: sealed.approval, redeems })
+    }
 }
 
 fn open(view: &View<'_>, code: &str) -> Option<Sealed> {

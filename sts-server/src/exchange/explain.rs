@@ -1,8 +1,10 @@
 //! The explanation of a request: the same steps, without minting and without a record.
 
+use std::borrow::Cow;
+
 use http::HeaderMap;
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sts_jose::Slot;
 use sts_protocol::{AuthorizationDetail, Confirmation, Form, TokenType, parameter};
 use utoipa::ToSchema;
@@ -44,7 +46,7 @@ pub enum Asker<'a> {
 }
 
 /// The steps of a request, up to the step that refused it.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Explanation {
     /// The completed steps, in order.
     pub steps: Vec<StepReport>,
@@ -55,16 +57,16 @@ pub struct Explanation {
 }
 
 /// The decision of a step.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct StepReport {
     /// The name of the step.
-    pub step: &'static str,
+    pub step: Cow<'static, str>,
     /// The decision in words.
     pub decision: String,
 }
 
 /// The outcome of a request.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[schema(as = Outcome)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Explained {
@@ -89,7 +91,7 @@ pub enum Explained {
         /// The actors, the current actor first.
         actors: Vec<String>,
         /// The keys that the token is bound to: `dpop`, `certificate`.
-        bound_to: Vec<&'static str>,
+        bound_to: Vec<Cow<'static, str>>,
         /// The `exp` claim.
         #[schema(value_type = String, format = DateTime)]
         expires_at: Timestamp,
@@ -99,14 +101,14 @@ pub enum Explained {
         /// The id of the agent.
         client_id: String,
         /// The method of authentication.
-        method: &'static str,
+        method: Cow<'static, str>,
     },
     /// A person must approve the token first.
     ApprovalRequired {
         /// The delegation whose rule asks for the approval.
         delegation: String,
         /// The person who decides: `user` or `operator`.
-        by: &'static str,
+        by: Cow<'static, str>,
         /// The pending approval of an equal request.
         approval: Option<String>,
         /// The user, as minted tokens name it.
@@ -124,9 +126,9 @@ pub enum Explained {
     /// The request would be refused.
     Refused {
         /// The OAuth error code.
-        error: &'static str,
+        error: Cow<'static, str>,
         /// The stable name of the rule.
-        reason: &'static str,
+        reason: Cow<'static, str>,
         /// The cause in words.
         detail: String,
     },
@@ -137,7 +139,7 @@ struct Steps(Vec<StepReport>);
 
 impl Steps {
     fn add(&mut self, step: &'static str, decision: String) {
-        self.0.push(StepReport { step, decision });
+        self.0.push(StepReport { step: step.into(), decision });
     }
 }
 
@@ -162,7 +164,7 @@ pub async fn explain_authentication(sts: &Sts, body: &[u8]) -> Explanation {
     let mut steps = Steps::default();
     let outcome = match explain_client(&view, body, Asker::Authenticated, &mut steps).await {
         Ok((_, client)) => {
-            Explained::Authenticated { client_id: client.agent().id.clone(), method: client.method().as_str() }
+            Explained::Authenticated { client_id: client.agent().id.clone(), method: client.method().as_str().into() }
         }
         Err(refusal) => refused(refusal),
     };
@@ -284,7 +286,8 @@ async fn explain_subject(
 }
 
 fn refused(refusal: Refusal) -> Explained {
-    Explained::Refused { error: refusal.kind().code().as_str(), reason: refusal.reason(), detail: refusal.detail() }
+    let (error, reason) = (refusal.kind().code().as_str(), refusal.reason());
+    Explained::Refused { error: error.into(), reason: reason.into(), detail: refusal.detail() }
 }
 
 fn allowed(ruling: &Ruling, our_issuer: &str) -> Explained {
@@ -306,7 +309,7 @@ fn approval_required(required: RequiredApproval) -> Explained {
     let RequiredApproval { content, pending, .. } = required;
     Explained::ApprovalRequired {
         delegation: content.delegation,
-        by: content.by.as_str(),
+        by: content.by.as_str().into(),
         approval: pending.map(|approval| approval.row().id.clone()),
         sub: content.sub,
         target: content.target,
@@ -316,10 +319,10 @@ fn approval_required(required: RequiredApproval) -> Explained {
     }
 }
 
-fn bound_to(cnf: Option<&Confirmation>) -> Vec<&'static str> {
+fn bound_to(cnf: Option<&Confirmation>) -> Vec<Cow<'static, str>> {
     let dpop = cnf.is_some_and(|cnf| cnf.jkt.is_some()).then_some("dpop");
     let certificate = cnf.is_some_and(|cnf| cnf.x5t_s256.is_some()).then_some("certificate");
-    dpop.into_iter().chain(certificate).collect()
+    dpop.into_iter().chain(certificate).map(Cow::from).collect()
 }
 
 fn describe_subject(subject: &Subject) -> String {

@@ -44,6 +44,7 @@ use crate::verify;
 use actor::check_actor_token;
 use approval::request_approval;
 use commit::{issue, refuse, spend};
+use deferral::Poll;
 use describe::{
     describe_call, describe_client, describe_duration, describe_request, describe_ruling, describe_subject,
 };
@@ -202,10 +203,16 @@ async fn decide(
 
     // 3. Request: target, scope, token types.
     call.trail.enter(Step::Request);
-    let deferred = deferral::deferred(view, &form, client)?;
-    if deferred.is_some() && !std::mem::replace(&mut spent.poll, true) {
-        deferral::count_poll(view, &form)?;
+    let poll = deferral::poll(view, &form, client)?;
+    if let Some(poll) = &poll {
+        if !std::mem::replace(&mut spent.poll, true) {
+            deferral::count_poll(view, &form)?;
+        }
+        if poll.still_waits(view) {
+            return Err(Refusal::StillPending);
+        }
     }
+    let deferred = poll.map(Poll::request).transpose()?;
     let (form, headers) =
         deferred.as_ref().map_or((&form, call.headers), |deferred| (&deferred.form, &deferred.headers));
     let request = TokenRequest::read(form, headers, &view.snapshot.registry, client.agent())?;

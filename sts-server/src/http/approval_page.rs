@@ -28,8 +28,8 @@ pub(super) fn approval(seen: &SeenApproval, token: &str) -> String {
     row("If granted, valid for", &seen.remember);
     row("Requested", &seen.requested_at.to_string());
     row("Until", &seen.expires_at.to_string());
-    row("State", seen.state);
-    let acts: &[(&str, &str)] = match seen.state {
+    row("State", &seen.state);
+    let acts: &[(&str, &str)] = match &*seen.state {
         "pending" => &[("grant", "Grant"), ("deny", "Deny")],
         "granted" => &[("withdraw", "Withdraw")],
         _ => &[],

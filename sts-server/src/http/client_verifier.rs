@@ -1,6 +1,6 @@
 //! The check of client certificates in the handshake.
 //!
-//! A certificate of `tls.client_ca_file` is verified here. One that names a workload of a registered
+//! A certificate of `tls.client_ca_file`, if there is one, is verified here. One that names a workload of a registered
 //! trust domain (X.509-SVID) is verified by client authentication, against the bundle of that domain
 //! at the time of the request: the handshake proves that the client holds its key. Any other
 //! certificate ends the handshake, and so does a chain that is too long.
@@ -49,7 +49,8 @@ impl TrustDomains {
 /// The check of client certificates. A client without a certificate is served too.
 #[derive(Debug)]
 pub(super) struct ClientVerifier {
-    authorities: Arc<dyn ClientCertVerifier>,
+    /// None where X.509-SVIDs alone are taken.
+    authorities: Option<Arc<dyn ClientCertVerifier>>,
     trust_domains: TrustDomains,
     provider: Arc<CryptoProvider>,
 }
@@ -66,19 +67,35 @@ impl ClientVerifier {
         }
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
-        Ok(Self { authorities: builder.allow_unauthenticated().build()?, trust_domains, provider })
+        Ok(Self { authorities: Some(builder.allow_unauthenticated().build()?), trust_domains, provider })
+    }
+
+    /// Makes the check of X.509-SVIDs alone.
+    pub(super) fn of_trust_domains(trust_domains: TrustDomains) -> Self {
+        Self { authorities: None, trust_domains, provider: Arc::new(aws_lc_rs::default_provider()) }
     }
 
     /// Returns the certificate of a client after the handshake, with the party that has verified its chain.
     pub(super) fn client_certificate(&self, chain: &[CertificateDer<'static>]) -> Option<ClientCertificate> {
         let (leaf, intermediates) = chain.split_first()?;
-        let is_verified = self.authorities.verify_client_cert(leaf, intermediates, self.trust_domains.now()).is_ok();
+        let is_verified = self.verify(leaf, intermediates, self.trust_domains.now()).is_ok();
         let verified_by = if is_verified { VerifiedBy::Authorities } else { VerifiedBy::NoParty };
         let certificate = read(leaf, intermediates, verified_by);
         if certificate.is_none() {
             tracing::debug!("a client certificate cannot be read");
         }
         certificate
+    }
+
+    /// Verifies the chain by the configured authorities.
+    fn verify(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        let authorities = self.authorities.as_ref().ok_or(CertificateError::UnknownIssuer)?;
+        authorities.verify_client_cert(leaf, intermediates, now)
     }
 
     fn is_of_trust_domain(&self, leaf: &CertificateDer<'_>) -> bool {
@@ -119,8 +136,7 @@ impl ClientCertVerifier for ClientVerifier {
         if chain_of(end_entity, intermediates).is_none() {
             return Err(CertificateError::ApplicationVerificationFailure.into());
         }
-        let verified = self.authorities.verify_client_cert(end_entity, intermediates, now);
-        match verified {
+        match self.verify(end_entity, intermediates, now) {
             Err(_) if self.is_of_trust_domain(end_entity) => Ok(ClientCertVerified::assertion()),
             verified => verified,
         }

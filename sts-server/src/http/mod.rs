@@ -10,6 +10,7 @@ mod answer;
 mod approval_page;
 mod approvals;
 mod body;
+mod certificate_validity;
 mod client_certificate;
 mod client_verifier;
 mod content_type;
@@ -40,6 +41,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 pub use admin::AdminApi;
 pub use admin::console::sign_in_path;
+pub use certificate_validity::{CertificateAge, CertificateValidity};
 pub use listener::{Endpoints, Listener, ListenerLimits};
 pub use oauth::Agents;
 pub use peer::Peer;
@@ -64,6 +66,7 @@ pub struct App {
     full: Full,
     withdrawn: Arc<AtomicBool>,
     traces: Traces,
+    tls: Option<Tls>,
 }
 
 impl App {
@@ -80,6 +83,7 @@ impl App {
             full: Full::new(),
             withdrawn: Arc::default(),
             traces: Traces::default(),
+            tls: None,
         }
     }
 
@@ -87,6 +91,12 @@ impl App {
     #[must_use]
     pub fn tracing(self, traces: Traces) -> Self {
         Self { traces, ..self }
+    }
+
+    /// Returns the state with the certificate of the listeners.
+    #[must_use]
+    pub fn certified(self, tls: Option<Tls>) -> Self {
+        Self { tls, ..self }
     }
 
     /// Fails readiness from now on but keeps serving.

@@ -18,8 +18,10 @@ use tokio_rustls::rustls::{self, ServerConfig};
 use tokio_rustls::server::TlsStream;
 use zeroize::Zeroizing;
 
+use super::certificate_validity::CertificateValidity;
 use super::client_verifier::{ClientVerifier, TrustDomains};
 use crate::client_auth::ClientCertificate;
+use crate::config::ClientCertificates;
 use crate::service::Sts;
 use crate::shutdown::announced;
 
@@ -86,6 +88,7 @@ pub struct Tls {
 #[derive(Debug)]
 struct Current {
     config: Arc<ServerConfig>,
+    validity: Option<CertificateValidity>,
     verifier: Option<Arc<ClientVerifier>>,
 }
 
@@ -93,7 +96,8 @@ struct Current {
 struct Files {
     certificate: BoundedFile,
     key: BoundedFile,
-    /// The authorities of client certificates; `None` asks for no certificate.
+    client_certificates: ClientCertificates,
+    /// The authorities of client certificates; `None` takes X.509-SVIDs of registered trust domains alone.
     client_authorities: Option<BoundedFile>,
     trust_domains: TrustDomains,
 }
@@ -104,20 +108,34 @@ type Versions = Vec<Option<FileVersion>>;
 type Read = std::io::Result<(FileVersion, Vec<u8>)>;
 
 impl Tls {
-    /// Reads the certificate chain and the private key, and the authorities of client certificates if these are asked
-    /// for: regular files of at most 512 KiB. Blocks on the file system.
+    /// Reads the certificate chain and the private key, and the authorities of client certificates if they are in a
+    /// file: regular files of at most 512 KiB. Blocks on the file system.
     ///
     /// # Errors
     /// [`TlsError`], also if the key does not match the certificate.
-    pub fn read([certificate, key]: [&Path; 2], client_authorities: Option<&Path>) -> Result<Self, TlsError> {
+    pub fn read(
+        [certificate, key]: [&Path; 2],
+        client_certificates: ClientCertificates,
+        client_authorities: Option<&Path>,
+    ) -> Result<Self, TlsError> {
         let file = |path: &Path| BoundedFile::new(path, MAX_FILE_BYTES);
         let client_authorities = client_authorities.map(file);
-        let trust_domains = TrustDomains::default();
-        let files = Files { certificate: file(certificate), key: file(key), client_authorities, trust_domains };
-        let files = Arc::new(files);
+        let files = Arc::new(Files {
+            certificate: file(certificate),
+            key: file(key),
+            client_certificates,
+            client_authorities,
+            trust_domains: TrustDomains::default(),
+        });
         let read: Vec<Read> = files.all().map(BoundedFile::read_now).collect();
         let read_at = versions(&read);
         Ok(Self { current: Arc::new(ArcSwap::new(files.config(read)?)), files, read_at })
+    }
+
+    /// Returns the validity of the certificate in use.
+    #[must_use]
+    pub fn validity(&self) -> Option<CertificateValidity> {
+        self.current.load().validity
     }
 
     /// Takes the trust domains of X.509-SVIDs from the registry of this service.
@@ -189,16 +207,25 @@ impl Files {
         read
     }
 
+    fn verifier(
+        &self,
+        authorities: impl FnOnce() -> std::io::Result<Zeroizing<Vec<u8>>>,
+    ) -> Result<ClientVerifier, TlsError> {
+        let trust_domains = self.trust_domains.clone();
+        match &self.client_authorities {
+            None => Ok(ClientVerifier::of_trust_domains(trust_domains)),
+            Some(file) => ClientVerifier::new(authorities(), trust_domains)
+                .map_err(|source| TlsError::ClientAuthorities { path: file.path().to_owned(), source }),
+        }
+    }
+
     fn config(&self, read: Vec<Read>) -> Result<Arc<Current>, TlsError> {
         let mut contents = read.into_iter().map(|read| read.map(|(_, bytes)| Zeroizing::new(bytes)));
         let mut next = || contents.next().unwrap_or_else(|| Err(std::io::ErrorKind::NotFound.into()));
         let (certificate, key) = (next(), next());
-        let verifier = match &self.client_authorities {
-            None => None,
-            Some(file) => {
-                let of_file = |source| TlsError::ClientAuthorities { path: file.path().to_owned(), source };
-                Some(Arc::new(ClientVerifier::new(next(), self.trust_domains.clone()).map_err(of_file)?))
-            }
+        let verifier = match self.client_certificates {
+            ClientCertificates::Off => None,
+            ClientCertificates::Optional => Some(Arc::new(self.verifier(next)?)),
         };
         let [certificate_path, key_path] = [&self.certificate, &self.key].map(|file| file.path().to_owned());
         let chain = certificate.map_err(pem::Error::Io).and_then(|pem| CertificateDer::pem_slice_iter(&pem).collect());
@@ -206,6 +233,7 @@ impl Files {
         if chain.is_empty() {
             return Err(TlsError::NoCertificate(certificate_path));
         }
+        let validity = CertificateValidity::of(&chain);
         let key = key.map_err(pem::Error::Io).and_then(|pem| PrivateKeyDer::from_pem_slice(&pem));
         let key = key.map_err(|source| TlsError::Key { path: key_path.clone(), source })?;
         let mut config = configure(chain, key, verifier.clone()).map_err(|source| TlsError::Pair {
@@ -214,7 +242,7 @@ impl Files {
             source,
         })?;
         config.alpn_protocols = vec![HTTP_1_1.to_vec()];
-        Ok(Arc::new(Current { config: Arc::new(config), verifier }))
+        Ok(Arc::new(Current { config: Arc::new(config), validity, verifier }))
     }
 }
 

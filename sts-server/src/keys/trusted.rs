@@ -7,8 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 use sts_jose::{
     Claims, Clock, Egress, FetchError, FileKeySet, HttpClientError, KeyLookupError, KeySet, KeySetClient, KeySetError,
-    KeySetHealth, KeySource, KeyVerifyError, Location, RemoteConfig, RemoteKeySet, SignatureMemo, TimeError, Times,
-    TrustDomain, UnverifiedToken, VerifiedToken, VerifyError, http_client_via,
+    KeySetFaults, KeySetHealth, KeySource, KeyVerifyError, Location, RemoteConfig, RemoteKeySet, SignatureMemo,
+    TimeError, Times, TrustDomain, UnverifiedToken, VerifiedToken, VerifyError, error_chain, http_client_via,
 };
 use thiserror::Error;
 use url::Url;
@@ -269,6 +269,25 @@ impl TrustedKeys {
     /// its entry counts as failing.
     pub fn issuer_health(&self) -> impl Iterator<Item = (&str, KeySetHealth)> {
         self.issuers.iter().map(|(issuer, source)| (issuer.as_str(), source.health()))
+    }
+
+    /// Returns the faults of each issuer's keys, in words: the error of the last read, the keys that
+    /// cannot be used, and those that have gone.
+    pub fn issuer_faults(&self) -> impl Iterator<Item = (&str, KeySetFaults, Option<String>)> {
+        self.issuers.iter().map(|(issuer, source)| match &source.keys {
+            Ok(keys) => {
+                let faults = keys.faults();
+                let error = faults.error.as_ref().map(|error| error_chain(&**error));
+                (issuer.as_str(), faults, error)
+            }
+            Err(error) => (issuer.as_str(), KeySetFaults::default(), Some(error_chain(&**error))),
+        })
+    }
+
+    /// Returns the health of an agent's own keys. `None` if its entry names no keys.
+    #[must_use]
+    pub fn agent_health(&self, agent: &str) -> Option<KeySetHealth> {
+        self.agents.get(agent).map(Source::health)
     }
 
     /// Returns the number of agents whose own keys could not be read the last time.

@@ -1,6 +1,6 @@
 //! The authorization details that a delegation grants, given those that the subject holds (RFC 9396).
 
-use sts_protocol::{AuthorizationDetail, DetailValues};
+use sts_protocol::AuthorizationDetail;
 
 use super::PolicyError;
 
@@ -41,7 +41,8 @@ fn narrow(
     requested: &AuthorizationDetail,
 ) -> Result<AuthorizationDetail, PolicyError> {
     let covering = |entitling: &'_ [AuthorizationDetail]| -> Result<Vec<AuthorizationDetail>, PolicyError> {
-        let covering: Vec<_> = entitling.iter().filter(|element| is_within(requested, element)).cloned().collect();
+        let covering: Vec<_> =
+            entitling.iter().filter(|element| requested.is_within_once_limited(element)).cloned().collect();
         let detail_type = requested.detail_type.as_str();
         if covering.is_empty() { Err(PolicyError::DetailsBeyond(detail_type.to_owned())) } else { Ok(covering) }
     };
@@ -61,24 +62,6 @@ fn narrow(
         }
     }
     Ok(granted)
-}
-
-/// Returns true if `inner` permits nothing that `outer` does not, with its missing limits filled in.
-///
-/// A member that `outer` has and `inner` lacks would widen it, except a limit.
-#[must_use]
-pub fn is_within(inner: &AuthorizationDetail, outer: &AuthorizationDetail) -> bool {
-    let AuthorizationDetail { detail_type, locations, actions, datatypes, identifier, limits } = outer;
-    inner.detail_type == *detail_type
-        && is_subset(inner.locations.as_ref(), locations.as_ref())
-        && is_subset(inner.actions.as_ref(), actions.as_ref())
-        && is_subset(inner.datatypes.as_ref(), datatypes.as_ref())
-        && identifier.as_ref().is_none_or(|identifier| inner.identifier.as_ref() == Some(identifier))
-        && limits.iter().all(|(name, limit)| inner.limits.get(name).is_none_or(|inner| inner <= limit))
-}
-
-fn is_subset(inner: Option<&DetailValues>, outer: Option<&DetailValues>) -> bool {
-    outer.is_none_or(|outer| inner.is_some_and(|inner| inner.is_subset(outer)))
 }
 
 #[cfg(test)]

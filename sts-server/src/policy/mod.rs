@@ -18,7 +18,7 @@ mod subject;
 
 pub use binding::ParentBinding;
 pub use chain::{Chain, extend};
-pub use details::{HeldDetails, is_within};
+pub use details::HeldDetails;
 pub use error::PolicyError;
 pub use exchange::{Question, judge, permit};
 pub use judgement::{Judgement, RequiredApproval};

@@ -81,18 +81,22 @@ enum ArchiveLine {
     },
 }
 
-/// The columns of a row by which it is found. They repeat its event, unless they were edited.
+/// The columns of a row that the code does not cover. Rows of this version have the time alone; those of
+/// earlier versions repeat their event. Other columns were edited.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SearchColumns {
     at: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
     correlation_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     txn: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     jti: Option<String>,
 }
 
 impl SearchColumns {
-    /// Returns the columns that repeat an event.
+    /// Returns the columns that repeat an event, for a row whose columns the archive leaves out.
     fn of(body: &str) -> Self {
         let event: Option<Event> = serde_json::from_str(body).ok();
         event.map_or_else(Self::default, |event| Self {

@@ -80,9 +80,9 @@ impl AuditWriter {
             writer: self.writer.clone(),
             writer_sequence: sequence,
             at: event.at,
-            correlation_id: event.correlation_id.clone(),
-            txn: event.txn.clone(),
-            jti: event.jti.clone(),
+            correlation_id: None,
+            txn: None,
+            jti: None,
             body,
             mac,
         }

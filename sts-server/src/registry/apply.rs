@@ -104,9 +104,9 @@ mod tests {
     use super::*;
     use crate::storage::{
         ApprovalChange, ApprovalChanges, ApprovalConditions, ApprovalRequested, ApprovalRow, AuditCheckpoint,
-        AuditFilter, AuditHead, AuditKeyRow, AuditPage, CodedRow, DatabaseState, EntryChange, EntryRow, Fresh,
-        HeldApprovals, KeyChanges, KeyRow, OneTimeValue, RecordRows, RevocationKind, RevocationRow, RowCodes, Stored,
-        StoredAuditRow, TableFault, TokenReference, TokenRow, Version, Versions,
+        AuditFilter, AuditHead, AuditKeyRow, AuditPage, CodedRow, DatabaseState, DelegationUses, EntryChange, EntryRow,
+        Fresh, HeldApprovals, KeyChanges, KeyRow, OneTimeValue, RecordRows, RevocationKind, RevocationRow, RowCodes,
+        Stored, StoredAuditRow, TableFault, TokenReference, TokenRow, Version, Versions,
     };
 
     /// A store whose rows a rival changes before each of the first `rivals` writes.
@@ -297,6 +297,10 @@ mod tests {
             panic!("not called")
         }
         async fn summarize_audit(&self) -> Result<u64, StorageError> {
+            panic!("not called")
+        }
+
+        async fn delegation_uses(&self, _: &[&str]) -> Result<DelegationUses, StorageError> {
             panic!("not called")
         }
         async fn purge(&self) -> Result<u64, StorageError> {

@@ -27,7 +27,7 @@ mod workloads;
 pub use agent::{Agent, AgentAuth, AssertionAudience, MAX_AGENT_ID_CHARS, class_of};
 pub use apply::{ApplyError, apply, planned};
 pub use approval_rule::{ApprovalRule, Decider};
-pub use check::{check, rules};
+pub use check::{SOON, check, expiring, rules};
 pub use delegation::{DelegatedScope, Delegation, DerivedScope};
 pub use file::RegistryFile;
 pub use issuer::{Issuer, ScopesFrom};

@@ -24,6 +24,10 @@ pub struct Registry {
     at: Timestamp,
     /// The time at which the next entry expires.
     next_expiry: Option<Timestamp>,
+    /// The expiries of enabled entries that had not expired.
+    expiries: Vec<(EntryKind, Timestamp)>,
+    /// The agents that an administrator has disabled.
+    disabled_by_admin: HashSet<String>,
     /// The codes of the rows that were trusted.
     believed: HashSet<RowCode>,
     issuers: HashMap<String, Arc<Issuer>>,
@@ -157,12 +161,18 @@ impl Registry {
             }
             EntryKind::Agent => {
                 let mut agent: Agent = serde_json::from_str(&row.body)?;
-                agent.disabled |= row.disabled_by_admin | self.has_expired(agent.expires_at);
+                agent.disabled |= row.disabled_by_admin;
+                if row.disabled_by_admin {
+                    self.disabled_by_admin.insert(row.id.clone());
+                }
+                agent.disabled |= self.has_expired(EntryKind::Agent, agent.expires_at, agent.disabled);
                 self.add_agent(Arc::new(agent));
             }
             EntryKind::Delegation => {
                 let mut delegation: Delegation = serde_json::from_str(&row.body)?;
-                delegation.disabled |= row.disabled_by_admin | self.has_expired(delegation.expires_at);
+                delegation.disabled |= row.disabled_by_admin;
+                delegation.disabled |=
+                    self.has_expired(EntryKind::Delegation, delegation.expires_at, delegation.disabled);
                 delegation.id.clone_from(&row.id);
                 self.uses.add_delegation(&delegation);
                 if !delegation.disabled {
@@ -177,11 +187,14 @@ impl Registry {
     }
 
     /// Returns true if an entry has expired. Otherwise notes the time at which it will.
-    fn has_expired(&mut self, expires_at: Option<Timestamp>) -> bool {
+    fn has_expired(&mut self, kind: EntryKind, expires_at: Option<Timestamp>, disabled: bool) -> bool {
         let Some(expires_at) = expires_at else { return false };
         let has_expired = expires_at <= self.at;
         if !has_expired {
             self.next_expiry = Some(self.next_expiry.map_or(expires_at, |next| next.min(expires_at)));
+            if !disabled {
+                self.expiries.push((kind, expires_at));
+            }
         }
         has_expired
     }
@@ -206,6 +219,18 @@ impl Registry {
     #[must_use]
     pub fn next_expiry(&self) -> Option<Timestamp> {
         self.next_expiry
+    }
+
+    /// Returns true if an administrator has disabled the agent, or its row was altered outside the
+    /// servers.
+    #[must_use]
+    pub fn is_disabled_by_admin(&self, agent: &str) -> bool {
+        self.disabled_by_admin.contains(agent)
+    }
+
+    /// Returns the times at which enabled entries expire, in no particular order.
+    pub fn expiries(&self) -> impl Iterator<Item = (EntryKind, Timestamp)> {
+        self.expiries.iter().copied()
     }
 
     /// Returns the database version of the snapshot.

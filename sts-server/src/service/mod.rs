@@ -165,6 +165,7 @@ impl Sts {
     /// Sends notices of approvals that wait.
     #[must_use]
     pub fn notifying(self, notices: Notices) -> Self {
+        notices.follow(&self.snapshot().approvals);
         Self { notices, ..self }
     }
 
@@ -260,6 +261,7 @@ impl Sts {
     /// Replaces the snapshot, and logs new and resolved faults.
     fn adopt(&self, present: &Snapshot, newer: Snapshot) {
         report(present, &newer);
+        self.notices.follow(&newer.approvals);
         self.snapshot.store(Arc::new(newer));
     }
 
@@ -305,6 +307,12 @@ impl Sts {
     /// Returns the time since the snapshot was last known to equal the database, in milliseconds.
     fn snapshot_age(&self) -> i64 {
         self.now().as_millisecond() - self.confirmed_at.load(Ordering::Acquire)
+    }
+
+    /// Returns the time at which the snapshot was last known to equal the database.
+    #[must_use]
+    pub fn confirmed_at(&self) -> Timestamp {
+        Timestamp::from_millisecond(self.confirmed_at.load(Ordering::Acquire)).unwrap_or(Timestamp::MIN)
     }
 
     /// Returns the present time.

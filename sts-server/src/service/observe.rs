@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use sts_jose::KeySetHealth;
 
 use super::Sts;
-use crate::storage::ApprovalState;
+use crate::registry::SOON;
+use crate::storage::{ApprovalState, EntryKind};
 use crate::telemetry::catalog;
 
 /// The silence after which the database counts as unreachable, in milliseconds.
@@ -35,9 +36,23 @@ impl Sts {
         metrics.set(&catalog::CONNECTIONS_LIMIT, &["public"], self.limits.connections as f64);
         metrics.set(&catalog::CONNECTIONS_LIMIT, &["admin"], self.limits.admin_connections() as f64);
         metrics.set(&catalog::ROTATE_EVERY, &[], self.rotate_every.as_seconds() as f64);
+        self.observe_expiries(now);
         self.observe_approvals(now);
         self.observe_signing_keys(now);
         self.observe_issuers(now);
+    }
+
+    fn observe_expiries(&self, now: Timestamp) {
+        let snapshot = self.snapshot();
+        let left = |(kind, at): (EntryKind, Timestamp)| (kind, at.duration_since(now));
+        let expiries = || snapshot.registry.expiries().map(left).filter(|(_, left)| left.is_positive());
+        if let Some(next) = expiries().map(|(_, left)| left).min() {
+            self.metrics.set(&catalog::REGISTRY_NEXT_EXPIRY, &[], next.as_secs_f64());
+        }
+        for kind in [EntryKind::Agent, EntryKind::Delegation] {
+            let count = expiries().filter(|(of, left)| *of == kind && *left <= SOON).count();
+            self.metrics.set(&catalog::REGISTRY_EXPIRING, &[kind.as_str()], count as f64);
+        }
     }
 
     fn observe_approvals(&self, now: Timestamp) {

@@ -1,8 +1,9 @@
 //! The rows of approvals, and their columns in every database.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use jiff::{SignedDuration, Timestamp};
+use rpds::HashTrieMapSync;
 use sqlx::FromRow;
 
 use super::coded::Coded;
@@ -12,8 +13,42 @@ use super::{AuditRow, RevocationKind, RevocationRow, StorageError, Stored, Versi
 
 /// The time that a closed approval is kept after its `expires_at`, for operators to look at.
 pub(super) const KEPT_CLOSED: SignedDuration = SignedDuration::from_hours(24);
-/// The most expired approvals that are closed in one transaction.
-pub(super) const CLOSED_AT_ONCE: i64 = 500;
+/// The most closed approvals that are kept for that. The oldest of more are deleted as soon as their
+/// time has passed.
+pub(super) const MOST_CLOSED: i64 = 50_000;
+/// The expired approvals that are read at once, so that they are closed in one transaction.
+pub(super) const CLOSED_AT_ONCE: usize = 500;
+
+/// Writes the statement that reads approvals, with the rest of it. A macro, because a statement is a
+/// literal.
+macro_rules! select_approvals {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, digest, state, principal_iss, principal_sub, sub, tenant_id, agents, requested_at, expires_at,
+                    version, body, code
+             FROM approvals ",
+            $rest
+        )
+    };
+}
+pub(super) use select_approvals;
+
+/// The place of an approval among those in the order of their end. The next read goes on after it.
+#[derive(Debug, Default)]
+pub(super) struct Place {
+    pub(super) expires_at: i64,
+    pub(super) id: String,
+}
+
+/// The counts that bound approvals, at a request for another one.
+#[derive(Debug, FromRow)]
+pub(super) struct ApprovalCounts {
+    equal: i64,
+    of_user: i64,
+    stored_of_user: i64,
+    pending: i64,
+    granted: i64,
+}
 
 /// The state of an approval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -99,8 +134,31 @@ pub struct ApprovalConditions {
     pub since: Timestamp,
     /// The most approvals of one user: those of the period in any state, and those that wait.
     pub most_of_user: u32,
+    /// The most approvals of one user that are stored, in any state.
+    pub most_stored_of_user: u32,
     /// The most approvals that wait for a decision, of all users.
     pub most_pending: u32,
+    /// The most approvals that are granted and remembered, of all users.
+    pub most_granted: u32,
+}
+
+impl ApprovalCounts {
+    /// Returns the reason why no further approval is added; `None` if it may be.
+    pub(super) fn refuse(&self, conditions: ApprovalConditions, known: Version) -> Option<ApprovalRequested> {
+        let is_used_up = |count: i64, most: u32| count >= i64::from(most);
+        if known != conditions.known || self.equal > 0 {
+            return Some(ApprovalRequested::Outdated);
+        }
+        if is_used_up(self.of_user, conditions.most_of_user)
+            || is_used_up(self.stored_of_user, conditions.most_stored_of_user)
+        {
+            return Some(ApprovalRequested::TooMany);
+        }
+        if is_used_up(self.pending, conditions.most_pending) {
+            return Some(ApprovalRequested::Full);
+        }
+        is_used_up(self.granted, conditions.most_granted).then_some(ApprovalRequested::FullOfGranted)
+    }
 }
 
 /// The change of an approval, with its event.
@@ -118,7 +176,7 @@ pub struct ApprovalChange {
 #[derive(Debug, Clone)]
 pub struct HeldApprovals {
     version: Version,
-    codes: HashMap<String, Code>,
+    codes: HashTrieMapSync<String, Code>,
     /// The set of the codes. Computed at the first read of changes.
     set: Option<RowSet>,
 }
@@ -169,9 +227,10 @@ impl HeldApprovals {
             let code = columns.content_code(codes);
             let row = columns.vouched(codes)?;
             set.toggle(codes, &code);
-            if let Some(replaced) = held.codes.insert(row.id.clone(), code) {
-                set.toggle(codes, &replaced);
+            if let Some(replaced) = held.codes.get(&row.id) {
+                set.toggle(codes, replaced);
             }
+            held.codes.insert_mut(row.id.clone(), code);
             rows.push(row);
         }
         held.set = Some(set);
@@ -191,9 +250,10 @@ impl ApprovalChanges {
         let held = &mut self.held;
         self.purged = held.codes.keys().filter(|id| !stored.contains(*id)).cloned().collect();
         for id in &self.purged {
-            if let (Some(code), Some(set)) = (held.codes.remove(id), held.set.as_mut()) {
-                set.toggle(codes, &code);
+            if let (Some(code), Some(set)) = (held.codes.get(id), held.set.as_mut()) {
+                set.toggle(codes, code);
             }
+            held.codes.remove_mut(id);
         }
         self
     }
@@ -210,24 +270,26 @@ pub enum ApprovalRequested {
     TooMany,
     /// Too many approvals wait for a decision.
     Full,
+    /// Too many granted approvals are remembered.
+    FullOfGranted,
 }
 
 /// A row of `approvals`.
 #[derive(Debug, Clone, FromRow)]
 pub(super) struct ApprovalColumns {
     pub(super) id: String,
-    digest: String,
-    state: String,
-    principal_iss: String,
-    principal_sub: String,
-    sub: String,
-    tenant_id: String,
-    agents: String,
-    requested_at: i64,
-    expires_at: i64,
-    version: i64,
-    body: String,
-    code: Vec<u8>,
+    pub(super) digest: String,
+    pub(super) state: String,
+    pub(super) principal_iss: String,
+    pub(super) principal_sub: String,
+    pub(super) sub: String,
+    pub(super) tenant_id: String,
+    pub(super) agents: String,
+    pub(super) requested_at: i64,
+    pub(super) expires_at: i64,
+    pub(super) version: i64,
+    pub(super) body: String,
+    pub(super) code: Vec<u8>,
 }
 
 impl ApprovalColumns {
@@ -251,31 +313,9 @@ impl ApprovalColumns {
         columns
     }
 
-    /// Returns the text columns, in the order of the table up to `agents`.
-    pub(super) fn texts(&self) -> [&str; 8] {
-        let Self { id, digest, state, principal_iss, principal_sub, sub, tenant_id, agents, .. } = self;
-        [id, digest, state, principal_iss, principal_sub, sub, tenant_id, agents]
-    }
-
-    /// Returns `requested_at`, `expires_at` and `version`.
-    pub(super) fn numbers(&self) -> [i64; 3] {
-        [self.requested_at, self.expires_at, self.version]
-    }
-
-    pub(super) fn body(&self) -> &str {
-        &self.body
-    }
-
-    pub(super) fn state(&self) -> &str {
-        &self.state
-    }
-
-    pub(super) fn expires_at(&self) -> i64 {
-        self.expires_at
-    }
-
-    pub(super) fn version(&self) -> i64 {
-        self.version
+    /// Returns the place of the approval, to read on after it.
+    pub(super) fn place(&self) -> Place {
+        Place { expires_at: self.expires_at, id: self.id.clone() }
     }
 
     /// Returns the row, if a server wrote it as it is.
@@ -322,14 +362,11 @@ impl Coded for ApprovalColumns {
     }
 
     fn content_code(&self, codes: &RowCodes) -> Code {
-        let numbers = self.numbers().map(i64::to_be_bytes);
-        let texts = self.texts();
-        let fields: Vec<&[u8]> = texts
-            .iter()
-            .map(|text| text.as_bytes())
-            .chain(numbers.iter().map(<[u8; 8]>::as_slice))
-            .chain([self.body.as_bytes()])
-            .collect();
+        let Self { id, digest, state, principal_iss, principal_sub, sub, tenant_id, agents, body, .. } = self;
+        let texts = [id, digest, state, principal_iss, principal_sub, sub, tenant_id, agents].map(String::as_bytes);
+        let numbers = [self.requested_at, self.expires_at, self.version].map(i64::to_be_bytes);
+        let numbers = numbers.iter().map(<[u8; 8]>::as_slice);
+        let fields: Vec<&[u8]> = texts.into_iter().chain(numbers).chain([body.as_bytes()]).collect();
         codes.of("approvals", &fields)
     }
 

@@ -1,9 +1,12 @@
 //! The members of an event that a search selects by, and the summaries that lead to them.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use aws_lc_rs::digest;
+use jiff::Timestamp;
 use serde_json::{Map, Value};
+
+use super::KEY_TEXT_BYTES;
 
 /// The number of ids that a summary covers.
 pub(super) const SUMMARY_IDS: i64 = 256;
@@ -15,6 +18,9 @@ const BITS_PER_VALUE: usize = 12;
 /// The longest filter that a search reads, in bytes. Longer than that of 256 events, which have nine
 /// values each. It bounds the memory of a search.
 const LONGEST_FILTER: usize = 4096;
+
+/// The kind of the event of an issued token.
+const ISSUED: &str = "token.issued";
 
 /// The filter that holds every value.
 const HOLDS_ALL: &[u8] = &[0xff];
@@ -150,17 +156,25 @@ pub(super) struct AuditSummary {
     pub(super) segment: i64,
     pub(super) names: Vec<u8>,
     pub(super) identifiers: Vec<u8>,
+    /// The delegations that tokens were issued under, with the time of the last one in milliseconds.
+    pub(super) uses: BTreeMap<String, i64>,
 }
 
 impl AuditSummary {
     /// Summarizes the bodies of all events of a segment. A body that is no event may match every
     /// search.
     pub(super) fn of<'a>(segment: i64, bodies: impl Iterator<Item = &'a str>) -> Self {
-        let (mut names, mut identifiers) = (HashSet::new(), HashSet::new());
+        let (mut names, mut identifiers, mut uses) = (HashSet::new(), HashSet::new(), BTreeMap::new());
+        let mut is_malformed = false;
         for body in bodies {
             let Ok(event) = serde_json::from_str::<Map<String, Value>>(body) else {
-                return Self { segment, names: HOLDS_ALL.to_vec(), identifiers: HOLDS_ALL.to_vec() };
+                is_malformed = true;
+                continue;
             };
+            if let Some((delegation, at)) = use_of(&event) {
+                let last = uses.entry(delegation.to_owned()).or_insert(at);
+                *last = at.max(*last);
+            }
             for field in AuditField::ALL {
                 let Some(value) = field.value(&event) else { continue };
                 let digest = digest_of(AuditMember::new(field, value).text());
@@ -170,8 +184,28 @@ impl AuditSummary {
                 };
             }
         }
-        Self { segment, names: filter_of(&names), identifiers: filter_of(&identifiers) }
+        let [names, identifiers] =
+            [names, identifiers].map(|values| if is_malformed { HOLDS_ALL.to_vec() } else { filter_of(&values) });
+        Self { segment, names, identifiers, uses }
     }
+
+    /// Returns the uses of several segments together, ordered by delegation.
+    pub(super) fn uses_of(summaries: &[Self]) -> BTreeMap<&str, i64> {
+        let mut uses = BTreeMap::new();
+        for (delegation, at) in summaries.iter().flat_map(|summary| &summary.uses) {
+            let last = uses.entry(delegation.as_str()).or_insert(*at);
+            *last = (*last).max(*at);
+        }
+        uses
+    }
+}
+
+/// Returns the delegation that an event's token was issued under, and the time of the event.
+fn use_of(event: &Map<String, Value>) -> Option<(&str, i64)> {
+    let text = |name: &str| event.get(name).and_then(Value::as_str);
+    let at: Timestamp = text("at").filter(|_| text("event") == Some(ISSUED))?.parse().ok()?;
+    let delegation = text("delegation").filter(|delegation| delegation.len() <= KEY_TEXT_BYTES)?;
+    Some((delegation, at.as_millisecond()))
 }
 
 /// The test of summaries for a search.

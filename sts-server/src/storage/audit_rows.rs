@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::MAC_BYTES;
-use super::audit_members::{AuditField, AuditMember};
+use super::audit_members::{AuditField, AuditMember, SUMMARY_IDS};
 
 /// An audit event, sealed into its writer's chain; (writer, `writer_sequence`) is unique.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,11 +14,11 @@ pub struct AuditRow {
     pub writer_sequence: i64,
     /// The time of the event.
     pub at: Timestamp,
-    /// The correlation id of the request, for search.
+    /// The correlation id of the request. Earlier versions searched by it; the body has it too.
     pub correlation_id: Option<String>,
-    /// The `txn` of the transaction, for search.
+    /// The `txn` of the transaction, as `correlation_id`.
     pub txn: Option<String>,
-    /// The `jti` of the token, for search.
+    /// The `jti` of the token, as `correlation_id`.
     pub jti: Option<String>,
     /// The event as JSON: the text that the code covers.
     pub body: String,
@@ -148,6 +148,24 @@ pub struct AuditPage {
     pub rows: Vec<StoredAuditRow>,
     /// The `after_id` of the next page. `None` if the search has reached the end of the log.
     pub next: Option<i64>,
+}
+
+/// The last uses of delegations. Only tokens that the audit log has count as uses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DelegationUses {
+    /// The delegations that were used, with the time of the last use.
+    pub used: Vec<(String, Timestamp)>,
+    /// The id of the event up to which uses are counted. Later ones are in the audit log alone.
+    pub counted_through: Option<i64>,
+}
+
+impl DelegationUses {
+    /// Creates the uses from their rows, and from the last segment whose uses are counted.
+    pub(super) fn new(rows: Vec<(String, i64)>, last_counted: Option<i64>) -> Self {
+        let used = rows.into_iter().filter_map(|(id, at)| Some((id, Timestamp::from_millisecond(at).ok()?)));
+        let through = |segment: i64| segment.saturating_add(1).saturating_mul(SUMMARY_IDS).saturating_sub(1);
+        Self { used: used.collect(), counted_through: last_counted.map(through) }
+    }
 }
 
 /// The end of the part of a chain that was removed from the database on purpose. The chain

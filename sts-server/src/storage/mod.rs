@@ -33,8 +33,8 @@ pub use approval_rows::{
 };
 pub use audit_members::{AuditField, AuditMember};
 pub use audit_rows::{
-    AuditCheckpoint, AuditFilter, AuditHead, AuditOrder, AuditPage, AuditRow, AuditScan, StoredAuditRow,
-    UncheckedAuditRow,
+    AuditCheckpoint, AuditFilter, AuditHead, AuditOrder, AuditPage, AuditRow, AuditScan, DelegationUses,
+    StoredAuditRow, UncheckedAuditRow,
 };
 pub use codes::RowCodes;
 pub use expiry::{CLOCK_MARGIN, forget_at};
@@ -336,8 +336,11 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     async fn cut_audit(&self, through_id: i64, checkpoints: &[AuditCheckpoint]) -> Result<u64, StorageError>;
 
     /// Summarizes the segments of the audit log that no row can join any more, so that searches pass
-    /// over those without their values. Returns the number of summarized segments, a few at once.
+    /// over those without their values, and counts the uses in them. Returns the number of summarized segments, a few at once.
     async fn summarize_audit(&self) -> Result<u64, StorageError>;
+
+    /// Returns the last uses of these delegations, as far as they are counted.
+    async fn delegation_uses(&self, delegations: &[&str]) -> Result<DelegationUses, StorageError>;
 
     /// Deletes expired tokens, one-time values and revocations, and closed approvals a day later, by the database's time. Returns the
     /// number of deleted rows.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use super::AuditRow;
 
@@ -11,7 +12,7 @@ use super::AuditRow;
 ///
 /// Two versions are equal only if both numbers are. The counter alone is not enough: it can go back
 /// with a lost write-ahead log, and another change can raise it again.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Version {
     /// Raised by every change.
     pub counter: i64,
@@ -20,7 +21,7 @@ pub struct Version {
 }
 
 /// The versions of the tables that servers cache.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Versions {
     /// Version of the registry entries.
     pub registry: Version,

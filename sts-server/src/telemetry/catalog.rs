@@ -116,6 +116,18 @@ pub(crate) static FOLLOW_FAILURES: Metric =
     metric("sts_follow_failures_total", Counter, &[], "Failed attempts to follow changes in the database.");
 pub(crate) static REVOCATIONS: Metric =
     metric("sts_revocations", Gauge, &[], "Revocations in the snapshot of this server.");
+pub(crate) static REGISTRY_NEXT_EXPIRY: Metric = metric(
+    "sts_registry_next_expiry_seconds",
+    Gauge,
+    &[],
+    "Time until the next enabled agent or delegation expires. Absent if none will.",
+);
+pub(crate) static REGISTRY_EXPIRING: Metric = metric(
+    "sts_registry_expiring",
+    Gauge,
+    &["kind"],
+    "Enabled entries that expire within 14 days. `kind` is `agent` or `delegation`.",
+);
 pub(crate) static APPROVALS: Metric = metric(
     "sts_approvals",
     Gauge,
@@ -132,7 +144,7 @@ pub(crate) static APPROVAL_NOTICES: Metric = metric(
     "sts_approval_notices_total",
     Counter,
     &["outcome"],
-    "Notices of waiting approvals to `approvals.notify_url`. `outcome` is `sent`, `failed` (the receiver did not take it) or `dropped` (too many waited).",
+    "Notices of waiting approvals to `approvals.notify_url`. `outcome` is `sent`, `failed` (the receiver did not take it) or `dropped` (too many waited, or the approval had ended).",
 );
 pub(crate) static SIGNING_KEYS: Metric = metric(
     "sts_signing_keys",
@@ -193,6 +205,29 @@ pub(crate) static CONNECTIONS_TURNED_AWAY: Metric = metric(
 pub(crate) static TRACE_FAILURES: Metric =
     metric("sts_trace_export_failures_total", Counter, &[], "Batches of traces that the receiver did not accept.");
 
+pub(crate) static CERTIFICATE_EXPIRES: Metric = metric(
+    "sts_certificate_expires_timestamp_seconds",
+    Gauge,
+    &[],
+    "Time at which the served certificate, or one of its chain, expires: the first of them, in seconds since 1970. Absent without TLS.",
+);
+pub(crate) static CERTIFICATE_LIFETIME: Metric = metric(
+    "sts_certificate_lifetime_seconds",
+    Gauge,
+    &[],
+    "Time for which that certificate is valid in all. Absent without TLS.",
+);
+pub(crate) static PROCESS_CPU: Metric =
+    metric("process_cpu_seconds_total", Counter, &[], "CPU time of the process, user and system, in whole seconds.");
+pub(crate) static PROCESS_RESIDENT_MEMORY: Metric =
+    metric("process_resident_memory_bytes", Gauge, &[], "Resident memory of the process.");
+pub(crate) static PROCESS_START_TIME: Metric =
+    metric("process_start_time_seconds", Gauge, &[], "Start of the process, in seconds since 1970.");
+pub(crate) static PROCESS_OPEN_FDS: Metric =
+    metric("process_open_fds", Gauge, &[], "Open file descriptors of the process.");
+pub(crate) static PROCESS_MAX_FDS: Metric =
+    metric("process_max_fds", Gauge, &[], "Maximum of open file descriptors (`ulimit -n`). Absent if there is none.");
+
 /// All metrics, in the order of `docs/metrics.md`.
 pub static METRICS: &[&Metric] = &[
     &BUILD_INFO,
@@ -210,6 +245,8 @@ pub static METRICS: &[&Metric] = &[
     &SNAPSHOT_VERSION,
     &FOLLOW_FAILURES,
     &REVOCATIONS,
+    &REGISTRY_NEXT_EXPIRY,
+    &REGISTRY_EXPIRING,
     &APPROVALS,
     &APPROVALS_OLDEST,
     &APPROVAL_NOTICES,
@@ -226,6 +263,13 @@ pub static METRICS: &[&Metric] = &[
     &CONNECTIONS_LIMIT,
     &CONNECTIONS_TURNED_AWAY,
     &TRACE_FAILURES,
+    &CERTIFICATE_EXPIRES,
+    &CERTIFICATE_LIFETIME,
+    &PROCESS_CPU,
+    &PROCESS_RESIDENT_MEMORY,
+    &PROCESS_START_TIME,
+    &PROCESS_OPEN_FDS,
+    &PROCESS_MAX_FDS,
 ];
 
 const fn metric(name: &'static str, kind: MetricKind, labels: &'static [&'static str], doc: &'static str) -> Metric {

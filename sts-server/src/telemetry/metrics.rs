@@ -55,7 +55,7 @@ pub enum NoticeOutcome {
     Sent,
     /// It was not made, or the receiver did not take it.
     Failed,
-    /// Too many waited to be sent.
+    /// Too many waited to be sent, or the approval had ended.
     Dropped,
 }
 
@@ -304,6 +304,8 @@ impl Metrics {
     /// Returns all metrics as text (version 0.0.4). Gauges have the values that were last set.
     #[must_use]
     pub fn render(&self) -> String {
+        #[cfg(target_os = "linux")]
+        super::process::observe(self);
         self.set(&catalog::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
         for (listener, open) in [Listener::Public, Listener::Admin].into_iter().zip(&self.inner.connections) {
             let open = i32::try_from(open.load(Ordering::Relaxed)).unwrap_or(i32::MAX);

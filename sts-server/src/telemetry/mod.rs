@@ -10,6 +10,8 @@ pub(crate) mod catalog;
 mod log_limit;
 mod logs;
 mod metrics;
+#[cfg(target_os = "linux")]
+mod process;
 mod traces;
 mod trail;
 

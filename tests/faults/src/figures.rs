@@ -14,8 +14,8 @@ What a fault does to a service under load, tried with real servers, real databas
 (`tests/faults`). Clients ask all the while, in chains of two hops, with values that count once and with requests that must be
 refused, and keep a ledger of every token whose answer they read to its end. Since 2026-11-30, half of the tokens are bound to a key, with
 a proof for each request; the runs before that had bearer tokens alone. After each scenario: every token of the ledger stands in the
-audit log and says what its event says; I1 to I6 hold over all rows; no value was accepted twice (I7); no refusal was taken for an
-outage nor an outage for a refusal, in any answer (I8); `audit verify` finds no fault; every server issues a clean chain, and ends with 0.
+audit log and says what its event says; I1 to I6, I9 and I10 hold over all rows; no value was accepted twice (I7); no refusal was taken for
+an outage nor an outage for a refusal, in any answer (I8); `audit verify` finds no fault; every server issues a clean chain, and ends with 0.
 
 ```sh
 cargo run --release -p sts-faults -- list

@@ -87,6 +87,14 @@ impl Ledger {
         }
     }
 
+    /// Strikes out the tokens that do not stand in the audit log. Returns how many they were.
+    pub fn strike_lost(&self, issued: &Issued) -> usize {
+        let mut received = lock(&self.received);
+        let before = received.len();
+        received.retain(|jti, _| issued.get(jti).is_some());
+        before - received.len()
+    }
+
     /// Compares with the audit log: every token that was received stands in it, and says what its event says.
     ///
     /// # Errors

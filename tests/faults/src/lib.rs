@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 pub mod figures;
+mod former;
 pub mod ledger;
 pub mod load;
 pub mod operator;
@@ -28,7 +29,7 @@ pub struct Run {
     pub minutes: f64,
     /// The program, in place of the one that is built.
     pub program: Option<PathBuf>,
-    /// The program of the servers that a rolling deployment replaces, in place of the same one.
+    /// The program of the servers that a rolling deployment or an upgrade replaces: by default the same one, or that of the former release.
     pub former: Option<PathBuf>,
 }
 

@@ -24,7 +24,7 @@ struct Arguments {
     /// The sts-server to try, in place of one that is built for this.
     #[arg(long, value_name = "FILE")]
     server: Option<PathBuf>,
-    /// The sts-server that a rolling deployment replaces.
+    /// The sts-server that a rolling deployment or an upgrade replaces.
     #[arg(long, value_name = "FILE")]
     former_server: Option<PathBuf>,
     /// Prints one JSON object for each scenario.

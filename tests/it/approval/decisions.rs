@@ -89,3 +89,38 @@ async fn what_an_operator_granted_is_no_approval_of_the_user() {
     harness.apply(|registry, _| registry.delegation("coordinator", "inventory", BY_USER)).await;
     assert_ne!(awaited(write(&harness)).await, id);
 }
+
+#[tokio::test]
+async fn approvals_are_listed_in_pages() {
+    for harness in on_both(BY_OPERATOR).await {
+        let mut ids = Vec::new();
+        for amount in 1..=5 {
+            let details = json!([{ "type": "mcp_tool", "actions": ["refund"], "limits": { "amount": amount } }]);
+            harness.advance(1);
+            ids.push(awaited(write(&harness).set("authorization_details", details.to_string())).await);
+        }
+        decided(&harness, &ids[1], "deny").await;
+        let page = async |query: &str| {
+            let answer = harness.admin("GET", &format!("/approvals{query}")).by("reader").send().await;
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            let listed = answer.json["approvals"].as_array().expect("approvals").iter();
+            let listed: Vec<String> = listed.map(|it| it["id"].as_str().expect("an id").to_owned()).collect();
+            (listed, answer.json["next"].as_str().map(str::to_owned))
+        };
+        assert_eq!(page("").await, (ids.clone(), None), "the oldest first");
+        let (mut all, mut after) = (Vec::new(), String::new());
+        for size in [2, 2, 1] {
+            let (listed, next) = page(&format!("?limit=2{after}")).await;
+            assert_eq!(listed.len(), size);
+            assert_eq!(next.as_ref(), listed.last().filter(|_| size == 2));
+            all.extend(listed);
+            after = next.map(|id| format!("&after={id}")).unwrap_or_default();
+        }
+        assert_eq!(all, ids);
+        assert_eq!(page(&format!("?after={}", ids[4])).await, (vec![], None));
+        for query in ["?limit=0", "?limit=1001", "?limit=many", "?limit=-1", "?cursor=1"] {
+            let answer = harness.admin("GET", &format!("/approvals{query}")).by("reader").send().await;
+            assert_eq!(answer.status, 400, "{query}: {}", answer.text());
+        }
+    }
+}

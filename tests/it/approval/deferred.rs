@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use sts_server::error_kind::ErrorKind;
+use sts_server::storage::RevocationKind;
 use sts_tests::{Answer, FormRequest, Harness, ProofKey, members, refuses};
 
 use super::{BY_OPERATOR, awaited, decided, on_both, setup, state, write};
@@ -135,6 +136,27 @@ async fn the_redemption_applies_every_rule_anew() {
     let request = poll(&harness, "coordinator", &code);
     harness.assert_refused("revoked", request, ErrorKind::Token, "subject_revoked").await;
     assert_eq!(state(&harness, &id).await, "ended");
+}
+
+/// A poll whose approval waits is decided again as soon as anything that decides has changed.
+#[tokio::test]
+async fn a_poll_that_waits_applies_every_rule_after_a_change() {
+    let mut harness = setup(BY_OPERATOR).start().await;
+    let token = harness.user_token_with(&json!({ "jti": "the-one" }));
+    let code = code_of(&wait(&harness).set("subject_token", token).send().await);
+    harness.seen.remember(&code);
+    let id = awaited(write(&harness)).await;
+    assert_pending(&poll(&harness, "coordinator", &code).send().await);
+    harness.apply(|registry, _| registry.delegation("coordinator", "inventory", "disabled = true")).await;
+    let request = || poll(&harness, "coordinator", &code);
+    harness.assert_refused("no delegation", request(), ErrorKind::Target, "no_delegation").await;
+    harness.apply(|registry, _| registry.delegation("coordinator", "inventory", "disabled = false")).await;
+    let request = || poll(&harness, "coordinator", &code);
+    assert_pending(&request().send().await);
+    harness.block(RevocationKind::Token, Some(harness.idp.url()), "the-one").await;
+    harness.refresh().await;
+    harness.assert_refused("revoked", request(), ErrorKind::Token, "token_revoked").await;
+    assert_eq!(state(&harness, &id).await, "pending");
 }
 
 #[tokio::test]

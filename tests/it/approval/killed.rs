@@ -1,12 +1,13 @@
-//! Three server processes on one database, of which one is killed (SIGKILL) at each step of an approval: during the request and
-//! after its answer.
+//! Three server processes on one database, of which one is killed (SIGKILL) at each step of an approval: with the request on its way, with
+//! its effect committed, and after its answer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use sts_server::keys::MasterKey;
-use sts_server::record::Event;
-use sts_server::storage;
+use sts_server::record::{Event, EventKind};
+use sts_server::storage::{self, ApprovalState, AuditFilter, Store};
 use sts_tests::invariants::check_invariants;
 
 use crate::cli::{SECRET, Shop};
@@ -29,8 +30,10 @@ enum Stage {
 /// The moment at which the server of a request is killed.
 #[derive(Debug, Clone, Copy)]
 enum Cut {
-    /// After this number of turns of the client's tasks, the request being on its way.
-    During(usize),
+    /// As soon as the request is on its way.
+    Sent,
+    /// As soon as the effect of the request is in the database.
+    Committed,
     /// Once the answer has arrived.
     After,
 }
@@ -39,14 +42,18 @@ struct Site {
     shop: Shop,
     launches: [Launch; 3],
     servers: [Option<Serving>; 3],
+    store: Arc<dyn Store>,
 }
 
 impl Site {
     async fn open(url: &str) -> Self {
         let shop = Shop::with(url, APPROVAL);
         let launches = [Launch::default(), Launch::default().elsewhere(), Launch::default().elsewhere()];
-        let mut site = Self { shop, launches, servers: [const { None }; 3] };
-        for number in 0..3 {
+        let first = shop.folder.launch(&launches[0]).await;
+        let master = MasterKey::read(&shop.folder.path("master.key")).expect("the master key");
+        let store = storage::open(url, 4, sts_tests::keyring::row_codes(&master)).await.expect("the database");
+        let mut site = Self { shop, launches, servers: [Some(first), None, None], store };
+        for number in 1..3 {
             site.start(number).await;
         }
         site
@@ -61,9 +68,14 @@ impl Site {
     }
 
     /// The answer of a server, unless it is killed before.
-    async fn answer(&mut self, number: usize, request: reqwest::RequestBuilder, cut: Option<Cut>) -> Option<Value> {
+    async fn answer(
+        &mut self,
+        number: usize,
+        request: reqwest::RequestBuilder,
+        cut: Option<(Cut, Stage, &str)>,
+    ) -> Option<Value> {
         let answer = async { request.send().await.ok()?.json().await.ok() };
-        let Some(cut) = cut else { return answer.await };
+        let Some((cut, stage, user)) = cut else { return answer.await };
         let victim = self.servers[number].take().expect("it runs");
         match cut {
             Cut::After => {
@@ -71,16 +83,35 @@ impl Site {
                 victim.kill().await;
                 answer
             }
-            Cut::During(turns) => {
+            Cut::Sent => tokio::join!(answer, victim.kill()).0,
+            Cut::Committed => {
                 let kill = async {
-                    for _ in 0..turns {
-                        tokio::task::yield_now().await;
-                    }
+                    tokio::time::timeout(PATIENCE, self.commits(stage, user)).await.expect("it has an effect");
                     victim.kill().await;
                 };
                 tokio::join!(answer, kill).0
             }
         }
+    }
+
+    /// Waits until the effect of a request is in the database.
+    async fn commits(&self, stage: Stage, user: &str) {
+        while !match stage {
+            Stage::Deferral => self.state_of(user).await.is_some(),
+            Stage::Decision => self.state_of(user).await == Some(ApprovalState::Granted),
+            Stage::Redemption => self.has_token(user).await,
+        } {}
+    }
+
+    async fn state_of(&self, user: &str) -> Option<ApprovalState> {
+        let stored = self.store.approvals().await.expect("the database");
+        stored.rows.iter().find(|coded| coded.row.principal_sub == user).map(|coded| coded.row.state)
+    }
+
+    async fn has_token(&self, user: &str) -> bool {
+        let page = self.store.audit(&AuditFilter::default(), 1_000).await.expect("the audit log");
+        let mut events = page.rows.iter().map(|row| serde_json::from_str::<Event>(&row.row.body).expect("an event"));
+        events.any(|event| event.event == EventKind::TokenIssued && event.sub.as_deref() == Some(user))
     }
 
     fn token_request(&self, number: usize, form: &[(&str, &str)]) -> reqwest::RequestBuilder {
@@ -124,7 +155,7 @@ impl Site {
     /// One approval from its request to its token, whose server is killed at a stage.
     async fn run(&mut self, user: &str, victim: usize, killed_at: Stage, cut: Cut) {
         let (other, third) = ((victim + 1) % 3, (victim + 2) % 3);
-        let cut_at = |stage| (stage == killed_at).then_some(cut);
+        let cut_at = |stage| (stage == killed_at).then_some((cut, stage, user));
         let at = |stage| if killed_at < stage { other } else { victim };
         let context = format!("{user}: {killed_at:?} {cut:?}");
 
@@ -193,19 +224,17 @@ async fn a_server_killed_at_any_step_of_an_approval_loses_and_doubles_nothing() 
     let mut site = Site::open(database.url()).await;
     let mut users = Vec::new();
     for stage in [Stage::Deferral, Stage::Decision, Stage::Redemption] {
-        for cut in [Cut::After, Cut::During(0), Cut::During(2_000)] {
+        for cut in [Cut::Sent, Cut::Committed, Cut::After] {
             let user = format!("user-{}", users.len());
             site.run(&user, users.len() % 3, stage, cut).await;
             users.push(user);
         }
     }
     let master = MasterKey::read(&site.shop.folder.path("master.key")).expect("the master key");
-    let codes = sts_tests::keyring::row_codes(&master);
-    let store = storage::open(database.url(), 4, codes).await.expect("the database");
-    let issued = check_invariants(&*store, &master, site.shop.folder.issuer()).await.expect("the invariants hold");
+    let issued = check_invariants(&*site.store, &master, site.shop.folder.issuer()).await.expect("the invariants hold");
     for user in users {
         let of_user = |event: &&Event| event.sub.as_deref() == Some(&user);
         assert_eq!(issued.iter().map(|(_, event)| event).filter(of_user).count(), 1, "{user}");
     }
-    store.close().await;
+    site.store.close().await;
 }

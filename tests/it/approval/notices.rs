@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 use sts_jose::UnverifiedToken;
 use sts_tests::Harness;
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedRwLockWriteGuard, RwLock};
 
-use super::{BY_OPERATOR, awaited, setup, write};
+use super::{BY_OPERATOR, awaited, decided, setup, write};
 
 /// More than a notice may take to go.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -26,12 +26,16 @@ struct Receiver {
     notices: Arc<Mutex<Vec<(HeaderMap, String)>>>,
     answers: Arc<Mutex<Vec<u16>>>,
     got: Arc<Notify>,
+    /// Held while the receiver does not answer.
+    gate: Arc<RwLock<()>>,
+    held: Arc<Mutex<Option<OwnedRwLockWriteGuard<()>>>>,
 }
 
 async fn take(State(receiver): State<Receiver>, headers: HeaderMap, body: Bytes) -> Response {
     let text = String::from_utf8(body.to_vec()).expect("a JWT");
     receiver.notices.lock().expect("no test panics here").push((headers, text));
     receiver.got.notify_one();
+    let _open = receiver.gate.read().await;
     let answer = receiver.answers.lock().expect("no test panics here").pop().unwrap_or(202);
     let status = StatusCode::from_u16(answer).expect("a status");
     (status, [("location", "/elsewhere")]).into_response()
@@ -47,6 +51,17 @@ impl Receiver {
             Router::new().route("/approvals", post(take)).route("/elsewhere", post(take)).with_state(receiver.clone());
         tokio::spawn(async move { axum::serve(listener, router).await.expect("a receiver") });
         (receiver, url)
+    }
+
+    /// Answers nothing from now on.
+    fn hold(&self) {
+        let gate = Arc::clone(&self.gate).try_write_owned().expect("no request is here yet");
+        *self.held.lock().expect("no test panics here") = Some(gate);
+    }
+
+    /// Answers what has waited, and all that comes.
+    fn answer_all(&self) {
+        self.held.lock().expect("no test panics here").take();
     }
 
     /// The notices, as soon as there are so many.
@@ -124,18 +139,15 @@ async fn a_notice_is_no_token() {
     assert_eq!(introspected.json, json!({ "active": false }));
 }
 
+/// The repetitions after other answers take seconds: the tests of the module have them.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_notice_is_sent_again_after_a_fault_of_the_receiver_and_follows_no_redirect() {
-    for (answers, sent, outcome) in
-        [(&[503][..], 2, "sent"), (&[500, 503, 429], 3, "failed"), (&[400], 1, "failed"), (&[307], 1, "failed")]
-    {
+async fn a_notice_that_is_refused_is_sent_once_and_follows_no_redirect() {
+    for answers in [&[400][..], &[307]] {
         let (receiver, url) = Receiver::start(answers).await;
         let harness = setup(BY_OPERATOR).option("APPROVALS__NOTIFY_URL", &url).start().await;
         awaited(write(&harness)).await;
-        assert_eq!(counted(&harness, outcome, 1).await, 1, "{answers:?}");
-        let notices = receiver.notices(sent).await;
-        assert_eq!(notices.len(), sent, "{answers:?}");
-        assert!(notices.iter().all(|(_, notice)| *notice == notices[0].1), "{answers:?}");
+        assert_eq!(counted(&harness, "failed", 1).await, 1, "{answers:?}");
+        assert_eq!(receiver.notices(1).await.len(), 1, "{answers:?}");
     }
 }
 
@@ -153,8 +165,29 @@ async fn no_exchange_waits_for_a_receiver() {
             awaited(request).await;
         }
     }
-    // One is on its way, and 256 wait for it.
+    // Eight are on their way, and 256 wait for them.
     counted(&harness, "dropped", 1).await;
     let granted: Value = harness.exchange().set("scope", "stock:read").send().await.json;
     assert!(granted["access_token"].is_string(), "{granted}");
+}
+
+/// Eight notices are on their way to a receiver that does not answer. The ninth is about an approval that ends meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_notice_of_an_approval_that_has_ended_is_dropped_when_its_turn_comes() {
+    let (receiver, url) = Receiver::start(&[]).await;
+    receiver.hold();
+    let harness = setup(BY_OPERATOR).option("APPROVALS__NOTIFY_URL", &url).start().await;
+    let mut ids = Vec::new();
+    for amount in 0..9 {
+        let details = json!([{ "type": "mcp_tool", "actions": ["refund"], "limits": { "amount": amount } }]);
+        ids.push(awaited(write(&harness).set("authorization_details", details.to_string())).await);
+    }
+    receiver.notices(8).await;
+    decided(&harness, &ids[8], "deny").await;
+    receiver.answer_all();
+    assert_eq!(counted(&harness, "dropped", 1).await, 1);
+    assert_eq!(counted(&harness, "sent", 8).await, 8);
+    for (_, notice) in receiver.notices(8).await {
+        assert_ne!(harness.verify(&notice).await["jti"], json!(ids[8]));
+    }
 }

@@ -118,13 +118,16 @@ impl Run {
         }
     }
 
-    /// The answer here, or at the other server. That one may not know a grant yet: what must pass is sent again after it has read.
+    /// The answer here, or at the other server. That one may not know a grant yet: what must pass is sent again after it has read, if its
+    /// answer says that an approval is missing.
     async fn answer(&self, request: &FormRequest, elsewhere: bool, must_pass: bool) -> Answer {
         if !elsewhere {
             return request.clone().send().await;
         }
         let answer = request.clone().at(&self.replica.wire).send().await;
-        if answer.status == 200 || !must_pass {
+        let is_behind =
+            answer.status == 400 && ["interaction_required", "authorization_pending"].contains(&answer.error());
+        if !must_pass || !is_behind {
             return answer;
         }
         self.replica.server.sts().refresh().await.expect("a database");

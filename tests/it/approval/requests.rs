@@ -148,23 +148,31 @@ async fn a_user_is_asked_a_bounded_number_of_times() {
     }
 }
 
+/// The statement that copies the one approval, past the servers.
+fn copies(count: u32, state: &str, [user, requested_at]: [&str; 2]) -> String {
+    format!(
+        "INSERT INTO approvals
+         WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})
+         SELECT 'x' || i, 'x' || i, '{state}', principal_iss, {user}, 'x', tenant_id, agents, {requested_at}, expires_at,
+                version, body, code
+         FROM approvals, n"
+    )
+}
+
 #[tokio::test]
-async fn approvals_that_wait_are_bounded_over_all_users() {
+async fn approvals_are_bounded_of_a_user_and_over_all_users() {
     for harness in on_both(BY_OPERATOR).await {
         let id = awaited(write(&harness)).await;
-        // 9,999 of other users beside the one, which no server wrote.
-        harness
-            .execute(
-                "INSERT INTO approvals
-                 WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 9999)
-                 SELECT 'x' || i, 'x' || i, state, principal_iss, 'x' || i, 'x', tenant_id, agents, requested_at,
-                        expires_at, version, body, code
-                 FROM approvals, n",
-            )
-            .await;
-        let another = write(&harness).set("scope", "stock:read stock:write");
-        harness.assert_refused("full", another, ErrorKind::TooMany, "too_many_pending_approvals").await;
-        harness.execute("DELETE FROM approvals WHERE id LIKE 'x%'").await;
+        for (copies, reason) in [
+            (copies(9_999, "pending", ["'x' || i", "requested_at"]), "too_many_pending_approvals"),
+            (copies(10_000, "granted", ["'x' || i", "requested_at"]), "too_many_remembered_approvals"),
+            (copies(299, "denied", ["principal_sub", "requested_at - 7200000"]), "too_many_approvals"),
+        ] {
+            harness.execute(&copies).await;
+            let another = write(&harness).set("scope", "stock:read stock:write");
+            harness.assert_refused(reason, another, ErrorKind::TooMany, reason).await;
+            harness.execute("DELETE FROM approvals WHERE id LIKE 'x%'").await;
+        }
         assert_ne!(awaited(write(&harness).set("scope", "stock:read stock:write")).await, id);
     }
 }

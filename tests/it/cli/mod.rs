@@ -12,10 +12,13 @@ mod explain;
 mod health;
 mod keys;
 mod messages;
+mod reading;
 mod retention;
 mod revoke;
 mod serve;
 mod token;
+mod unused;
+mod via;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -118,3 +118,30 @@ async fn what_stands_revoked_is_listed() {
     assert_eq!(listed[0]["sub"], "alice");
     assert_eq!((&listed[0]["issuer"], listed[0].get("expires_at")), (&super::IDP.into(), None));
 }
+
+#[tokio::test]
+async fn the_agents_of_an_owner_are_revoked_together_and_an_unknown_owner_is_an_error() {
+    let owned = |id: &str| format!("\n[[agents]]\nid = \"{id}\"\nowner = \"Team Stock\"\n");
+    let shop = Shop::with("sqlite://sts.db", &[owned("shelf"), owned("scanner")].concat());
+    let _server = shop.folder.serve().await;
+    let unknown = shop.folder.run(&["revoke", "--owner", "Team Stok"]).await;
+    unknown.ended_with(2);
+    let told = "--owner: no agent of the registry has the owner \"Team Stok\"; did you mean \"Team Stock\"?";
+    assert!(unknown.stderr.contains(told), "{}", unknown.stderr);
+    shop.folder.run(&["revoke", "--owner", "Team Stok", "--unknown"]).await.ended_with(0);
+    assert_eq!(shop.folder.run(&["revoke", "--list"]).await.stdout, "");
+
+    let revoked = shop.folder.run(&["revoke", "--owner", "Team Stock", "--hold"]).await;
+    revoked.ended_with(0);
+    assert!(
+        revoked.stdout.starts_with("2 agents of Team Stock: scanner shelf\nrevoked: 2 entries"),
+        "{}",
+        revoked.stdout
+    );
+    let listed = shop.folder.run(&["revoke", "--list"]).await.stdout;
+    assert!(["agent scanner: since", "agent shelf: since"].iter().all(|line| listed.contains(line)), "{listed}");
+    assert_eq!(listed.matches("hold").count(), 2, "{listed}");
+    shop.folder.run(&["revoke", "--owner", "Team Stock", "--lift"]).await.ended_with(0);
+    assert_eq!(shop.folder.run(&["revoke", "--list"]).await.stdout, "");
+    shop.folder.run(&["revoke", "--owner", "Team Stock", "--issuer", super::IDP]).await.ended_with(2);
+}

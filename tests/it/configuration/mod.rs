@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use sts_jose::Algorithm;
 use sts_server::config::{
-    self, AdminToken, ClientCertificateHeader, DpopNonce, ForwardedHeader, Loaded, OPTIONS, Overrides, Role,
-    Synchronous, TokenTyp,
+    self, AdminToken, ClientCertificateHeader, ClientCertificates, DpopNonce, ForwardedHeader, Loaded, OPTIONS,
+    Overrides, Role, Synchronous, TokenTyp,
 };
 use sts_server::telemetry::LogFormat;
 use tempfile::TempDir;
@@ -141,7 +141,8 @@ fn every_key_of_the_file_is_read() {
     let tls = [files.0.path().join("tls.crt"), PathBuf::from("/run/secrets/tls.key")];
     assert_eq!(config.tls.files(), Some([tls[0].as_path(), tls[1].as_path()]));
     assert!(config.tls.admin);
-    assert_eq!(config.tls.client_authorities(), Some(files.0.path().join("clients.crt").as_path()));
+    assert_eq!(config.tls.client_certificates, ClientCertificates::Optional);
+    assert_eq!(config.tls.client_ca_file.as_deref(), Some(files.0.path().join("clients.crt").as_path()));
     assert_eq!(config.listen.client_certificate_header, Some(ClientCertificateHeader::XForwardedClientCert));
     assert_eq!(config.database.password_file.as_deref(), Some(Path::new("/run/secrets/password")));
     assert_eq!(config.database.max_connections, 20);

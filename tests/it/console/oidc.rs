@@ -206,3 +206,27 @@ async fn without_a_client_or_an_issuer_that_answers_the_form_is_what_remains() {
     assert_eq!(answer.status, 503, "{}", answer.text());
     assert!(answer.text().contains("cannot be reached") && answer.text().contains("<form"), "{}", answer.text());
 }
+
+#[tokio::test]
+async fn the_discovery_document_is_fetched_once_until_it_is_old_and_an_outage_is_not_remembered() {
+    let issuer = TestIssuer::start().await;
+    let document = json!({
+        "issuer": issuer.url(),
+        "jwks_uri": format!("{}/jwks", issuer.url()),
+        "authorization_endpoint": format!("{}/authorize", issuer.url()),
+    });
+    let harness = setup(issuer.url()).start().await;
+    issuer.fail(sts_tests::Fault::Status(503));
+    let browser = Browser::new(&harness);
+    assert_eq!(browser.get("/console/sign-in/issuer").await.status, 503);
+    issuer.fail(sts_tests::Fault::Body(document.to_string().into_bytes()));
+    let fetches = || issuer.paths().iter().filter(|path| path.ends_with("openid-configuration")).count();
+    let before = fetches();
+    let (first, second) = tokio::join!(begun(&browser), begun(&browser));
+    assert_ne!(first.0, second.0, "each has a state of its own");
+    begun(&browser).await;
+    assert_eq!(fetches() - before, 1);
+    harness.advance(5 * 60);
+    begun(&browser).await;
+    assert_eq!(fetches() - before, 2);
+}

@@ -1,5 +1,6 @@
 //! The six questions of an operator, each answered by a page.
 
+use serde_json::json;
 use sts_tests::Setup;
 
 use super::Browser;
@@ -17,7 +18,7 @@ async fn the_agents_are_listed_with_their_credentials_and_calls() {
     let found = browser.page("/console?q=coord").await;
     assert!(found.contains("coordinator") && !found.contains(">inventory</a>"), "{found}");
     let agent = browser.page("/console/agents/coordinator").await;
-    for text in ["secret", "May call", ">inventory</a>", "No event.", "warehouse team", "plans", "2099-01-31 00:00:00Z"]
+    for text in ["Secret", "May call", ">inventory</a>", "No event.", "warehouse team", "plans", "2099-01-31 00:00:00Z"]
     {
         assert!(agent.contains(text), "{text}: {agent}");
     }
@@ -63,6 +64,17 @@ async fn a_chain_is_a_tree_of_its_tokens_with_the_refusal_in_words() {
         let (_, rest) = found.split_once(r#"href="/console/events/"#).expect("an event");
         let event = browser.page(&format!("/console/events/{}", rest.split('"').next().expect("an id"))).await;
         assert!(event.contains("<code>event</code>") && event.contains("The whole chain"), "{event}");
+        for text in [">Stop this transaction</a>", ">Stop the agent inventory</a>", ">Stop the user alice</a>"] {
+            assert!(event.contains(text), "{text}: {event}");
+        }
+        assert!(event.contains(r#"<p class="bad">the scope &#34;payroll:read&#34; is beyond"#), "{event}");
+        // Whose token it was is unknown, so there is nothing to explain without it.
+        let forged = harness.exchange().set("subject_token", "no token").send().await;
+        assert_eq!(forged.status, 400, "{}", forged.text());
+        let found = browser.page("/console/chains?agent=coordinator&outcome=refused").await;
+        let (_, rest) = found.split_once(r#"href="/console/events/"#).expect("an event");
+        let event = browser.page(&format!("/console/events/{}", rest.split('"').next().expect("an id"))).await;
+        assert!(event.contains(">Stop the agent coordinator</a>") && !event.contains(">Why?</a>"), "{event}");
     }
 }
 
@@ -101,11 +113,100 @@ async fn what_a_stop_reaches_is_counted_before_the_name_is_typed() {
 }
 
 #[tokio::test]
+async fn the_agents_of_an_owner_are_stopped_together() {
+    let harness = Setup::default().operators().registry(|registry| {
+        registry.agent("coordinator", "owner = 'Team Web'");
+        registry.agent("inventory", "owner = 'Team Stock'");
+        registry.agent("warehouse", "owner = 'Team Stock'");
+    });
+    let harness = harness.start().await;
+    let browser = Browser::signed_in(&harness, "operator").await;
+    let first = harness.first_hop().await;
+    harness.exchange_by("inventory", &first, "warehouse").send().await.token();
+    let page = browser.page("/console/stop?kind=owner&name=Team+Stock").await;
+    assert!(page.contains("1 valid token<") && page.contains("Type <strong>Team Stock</strong>"), "{page}");
+    let form = [("kind", "owner"), ("name", "Team Stock"), ("confirm", "Team Stock")];
+    assert_eq!(browser.submit("/console/stop", &form).await.status, 303);
+    let page = browser.page("/console/stop").await;
+    for agent in ["inventory", "warehouse"] {
+        assert!(page.contains(&format!("Lift the revocation of {agent}")), "{page}");
+    }
+    assert!(!page.contains("Lift the revocation of coordinator"), "{page}");
+    assert_eq!(browser.get("/console/stop?owner=Team+Stok").await.status, 422);
+}
+
+#[tokio::test]
+async fn an_agent_is_shown_with_its_uses_its_credentials_and_the_rules_of_its_delegations() {
+    for setup in [Setup::default(), Setup::default().postgres()] {
+        let harness = setup.operators().registry(|registry| {
+            let approval = "approval = { scopes = ['stock:write'], by = 'operator' }";
+            registry.delegation(
+                "coordinator",
+                "inventory",
+                &format!("expires_at = '2999-01-02T03:04:05Z'\n{approval}"),
+            );
+        });
+        let mut harness = harness.start().await;
+        let browser = Browser::signed_in(&harness, "reader").await;
+        let row = async |agent: &str| {
+            let page = browser.page("/console").await;
+            let (_, row) = page.split_once(&format!(">{agent}</a></th>")).expect("a row");
+            row.split("</tr>").next().expect("a row").to_owned()
+        };
+        assert!(row("inventory").await.contains("<td>never</td>"), "{}", row("inventory").await);
+        harness.exchange().set("scope", "stock:read").send().await.token();
+        harness.advance(7200);
+        harness.apply(|registry, _| registry.agent("coordinator", "dpop_bound_access_tokens = true")).await;
+        for agent in ["coordinator", "inventory"] {
+            assert!(row(agent).await.contains("<td>2 h ago</td>"), "{}", row(agent).await);
+        }
+        assert!(row("warehouse").await.contains("<td>never</td>"), "{}", row("warehouse").await);
+        let page = browser.page("/console/agents/coordinator").await;
+        for text in [
+            "<dt>Last use</dt><dd>2 h ago</dd>",
+            "<dt>Secret</dt><dd>one</dd>",
+            "<td>operator: stock:write</td><td>DPoP key</td><td>2 h ago</td><td>2999-01-02 03:04Z</td>",
+        ] {
+            assert!(page.contains(text), "{text}: {page}");
+        }
+        let graph = browser.page("/console/graph?agent=coordinator").await;
+        for text in [
+            "approval by operator: stock:write; bound to: DPoP key</title>",
+            "class=\"arrow waits bound\"",
+            ">stock:read stock:wri… + approval + key</text>",
+            "<td>operator: stock:write</td><td>DPoP key</td>",
+        ] {
+            assert!(graph.contains(text), "{text}: {graph}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_health_page_says_what_an_issuer_has_lost() {
+    let harness = Setup::default().operators().start().await;
+    harness.exchange().send().await.token();
+    let browser = Browser::signed_in(&harness, "reader").await;
+    assert!(browser.page("/console/health").await.contains("nothing</td>"));
+    let mut other = sts_tests::TestKey::new(sts_jose::Algorithm::Es256).jwk();
+    other["kid"] = "another".into();
+    harness.idp.publish(json!({ "keys": [other, { "kty": "EC", "kid": "broken", "alg": "ES256" }] }));
+    harness.server.sts().snapshot().trusted.refresh().await;
+    let page = browser.page("/console/health").await;
+    for text in ["has gone, since 0 s", "The key broken cannot be used: "] {
+        assert!(page.contains(text), "{text}: {page}");
+    }
+    harness.idp.fail(sts_tests::Fault::Status(500));
+    harness.server.sts().snapshot().trusted.refresh().await;
+    let page = browser.page("/console/health").await;
+    assert!(page.contains("The last read failed: ") && page.contains("failing"), "{page}");
+}
+
+#[tokio::test]
 async fn the_health_page_names_keys_issuers_and_the_server() {
     let harness = Setup::default().operators().start().await;
     let browser = Browser::signed_in(&harness, "reader").await;
     let page = browser.page("/console/health").await;
-    for text in ["ready", "ES256", "active", harness.idp.url()] {
+    for text in ["ready", "ES256", "active", "Snapshot confirmed", "Revocations version", harness.idp.url()] {
         assert!(page.contains(text), "{text}: {page}");
     }
 }

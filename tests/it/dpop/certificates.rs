@@ -94,18 +94,30 @@ pub(super) struct Served {
 
 impl Served {
     pub(super) async fn start(authority: &Authority, edit: impl FnOnce(&mut Registry) + Send + 'static) -> Self {
+        Self::start_with(Some(authority), edit).await
+    }
+
+    /// With no authority, X.509-SVIDs alone are taken.
+    pub(super) async fn start_with(
+        authority: Option<&Authority>,
+        edit: impl FnOnce(&mut Registry) + Send + 'static,
+    ) -> Self {
         let (server, folder) = (Authority::new(), tempfile::tempdir().expect("a folder"));
         let names = vec![SanType::DnsName("localhost".try_into().expect("ASCII"))];
         let identity = server.certify(|params| params.subject_alt_names = names);
-        for (name, text) in [("tls.crt", &identity.pem), ("tls.key", &identity.key), ("clients.crt", &authority.pem)] {
-            std::fs::write(folder.path().join(name), text).expect("the folder is ours");
-        }
+        let write =
+            |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("the folder is ours");
+        write("tls.crt", &identity.pem);
+        write("tls.key", &identity.key);
         let path = |name: &str| folder.path().join(name).display().to_string();
-        let setup = Setup::default()
+        let mut setup = Setup::default()
             .option("TLS__CERTIFICATE_FILE", &path("tls.crt"))
             .option("TLS__PRIVATE_KEY_FILE", &path("tls.key"))
-            .option("TLS__CLIENT_CERTIFICATES", "optional")
-            .option("TLS__CLIENT_CA_FILE", &path("clients.crt"));
+            .option("TLS__CLIENT_CERTIFICATES", "optional");
+        if let Some(authority) = authority {
+            write("clients.crt", &authority.pem);
+            setup = setup.option("TLS__CLIENT_CA_FILE", &path("clients.crt"));
+        }
         Self { harness: setup.registry(edit).start().await, server, folder }
     }
 

@@ -121,6 +121,18 @@ async fn an_x509_svid_authenticates_its_agent_by_either_name_and_its_tokens_are_
 }
 
 #[tokio::test]
+async fn x509_svids_need_no_file_of_authorities_and_without_one_no_other_certificate_is_taken() {
+    let [authority, other] = [(); 2].map(|()| Authority::new());
+    let bundles = Bundles::new(&authority, &other);
+    let served = Served::start_with(None, bundles.registry("")).await;
+    let exchange = |identity: Option<&Identity>| served.exchange(identity).set("client_id", "svid");
+    let own = svid(&authority, ID);
+    assert_bound(&exchange(Some(&own)).send().await, &own);
+    assert!(exchange(Some(&svid(&authority, "https://mesh.example/a"))).try_send().await.is_err());
+    assert_eq!(exchange(None).send().await.status, 401, "a client without a certificate is served");
+}
+
+#[tokio::test]
 async fn an_x509_svid_of_another_authority_or_of_another_workload_is_refused() {
     let mesh = Mesh::start("").await;
     let signs_others = mesh.authority.certify(|params: &mut CertificateParams| {

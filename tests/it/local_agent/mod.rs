@@ -2,6 +2,7 @@
 
 mod callers;
 mod calls;
+mod details;
 mod envoy;
 mod packages;
 mod process;

@@ -1,5 +1,6 @@
 //! The invariants of every issued token, and its parent.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use proptest::prelude::*;
@@ -7,7 +8,7 @@ use proptest::test_runner::TestCaseResult;
 use serde_json::{Value, json};
 use sts_tests::model::{Agent, Delegation, Issuer, Model, OUR_ISSUER, ScopeSource, TenantSource};
 
-use super::claims::{actors, words};
+use super::claims::{actors, thumbprint, words};
 use super::for_every_exchange;
 use super::journeys::Scenario;
 use super::oracle::entitled;
@@ -156,13 +157,24 @@ fn i6_child_chain_is_the_parents_with_the_caller_in_front() {
 #[test]
 fn i9_child_of_a_bound_parent_is_bound_to_its_own_agents_key_or_its_target_takes_bearer_tokens_alone() {
     let rebound = AtomicUsize::new(0);
+    let kinds = [AtomicUsize::new(0), AtomicUsize::new(0)];
     for_every_link(|link| {
         let target = link.model.agents.iter().find(|agent| link.child["aud"] == agent.audience[0]).expect("a target");
         let client = link.model.agents.iter().position(|agent| link.child["client_id"] == agent.id).expect("an agent");
         match link.child.get("cnf") {
             Some(cnf) => {
                 prop_assert!(!target.says("bearer_only"));
-                prop_assert_eq!(cnf, &json!({ "jkt": Agent::proof_key(client).kid() }));
+                let own = [
+                    ("jkt", Agent::proof_key(client).kid().to_owned()),
+                    ("x5t#S256", thumbprint(&Agent::certificate(client))),
+                ];
+                let own: BTreeMap<&str, String> = own.into();
+                let members = cnf.as_object().expect("an object");
+                prop_assert!(!members.is_empty());
+                for (name, value) in members {
+                    prop_assert_eq!(value.as_str(), own.get(name.as_str()).map(String::as_str));
+                    kinds[usize::from(name != "jkt")].fetch_add(1, Ordering::Relaxed);
+                }
             }
             None => prop_assert!(link.parent.get("cnf").is_none() || target.says("bearer_only")),
         }
@@ -171,6 +183,8 @@ fn i9_child_of_a_bound_parent_is_bound_to_its_own_agents_key_or_its_target_takes
         }
         Ok(())
     });
+    let kinds = kinds.map(AtomicUsize::into_inner);
+    assert!(kinds.iter().all(|count| *count >= MIN_TOKENS / 8), "{kinds:?} tokens of keys and of certificates");
     let rebound = rebound.into_inner();
     assert!(rebound >= MIN_TOKENS / 4, "{rebound} tokens of bound parents: the journeys lead nowhere");
 }

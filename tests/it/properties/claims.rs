@@ -2,11 +2,19 @@
 
 use std::collections::BTreeSet;
 
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 use sts_tests::model::OUR_ISSUER;
 
 /// A second.
 pub(super) const NANOS: i128 = 1_000_000_000;
+
+/// The SHA-256 of a certificate, as tokens name it (RFC 8705 §3.1).
+pub(super) fn thumbprint(certificate: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(digest(&SHA256, certificate))
+}
 
 /// The actors of a chain, as (`iss`, `sub`), the current one first.
 pub(super) fn actors(act: &Value) -> Vec<(Option<String>, String)> {

@@ -7,6 +7,7 @@ use proptest::sample::Index;
 use serde_json::json;
 use sts_tests::model::{Agent, Credential, Model, OUR_ISSUER};
 
+use super::claims::thumbprint;
 use super::journeys::{Hop, Naming, Proves, RequestFault};
 use super::registries::TENANTS;
 use super::sent::{ActorToken, Client, Proof, Sent};
@@ -37,6 +38,9 @@ pub(super) fn draft(model: &Model, wish: Wish, held: &Held, hop: &Hop, now: Time
         Proves::Always => draft.prove(),
         Proves::IfBound if is_bound => draft.prove(),
         Proves::IfBound | Proves::Never => {}
+    }
+    if hop.certifies {
+        draft.certify();
     }
     draft.name_target(wish.target, &hop.naming, hop.fault);
     if let Some(scope) = wish.scope {
@@ -69,6 +73,7 @@ fn blank() -> Sent {
         subject: None,
         actor: ActorToken::None,
         proof: Proof::None,
+        certificate: None,
     }
 }
 
@@ -107,6 +112,10 @@ impl Draft<'_> {
                 self.add("client_secret", agent.secret());
             }
             Credential::Secret => self.basic(&agent.id, &agent.secret()),
+            Credential::Certificate => {
+                self.add("client_id", agent.id.clone());
+                self.certify();
+            }
             Credential::Key => {
                 let assertion = self.assertion(&agent);
                 self.add("client_assertion_type", ASSERTION);
@@ -136,6 +145,15 @@ impl Draft<'_> {
         let claims = json!({ "jti": fresh_name(), "htm": "POST", "htu": uri, "iat": self.now.as_second() });
         self.sent.headers.push(("dpop", key.sign_with(&header, &claims)));
         self.sent.proof = Proof::Good(key.kid().to_owned());
+    }
+
+    /// Shows the certificate of the client, as a trusted proxy passes it on (RFC 9440).
+    fn certify(&mut self) {
+        if self.sent.certificate.is_none() {
+            let certificate = Agent::certificate(self.client);
+            self.sent.headers.push(("client-cert", format!(":{}:", STANDARD.encode(&certificate))));
+            self.sent.certificate = Some(thumbprint(&certificate));
+        }
     }
 
     fn basic(&mut self, id: &str, secret: &str) {
@@ -247,15 +265,15 @@ impl Draft<'_> {
         }
     }
 
-    /// A `client_id` beside a credential in the header or an assertion contradicts it; beside a secret in the body it replaces the id.
+    /// A `client_id` beside a credential in the header or an assertion contradicts it; beside a secret in the body or a certificate it replaces the id.
     fn contradict(&mut self) {
         let Client::Agent(agent) = self.sent.client else { return };
         let entry = &self.model.agents[agent];
         let vouched = match entry.credential {
             Credential::Workload(issuer) => !self.model.issuers[issuer].disabled,
-            Credential::None | Credential::Secret | Credential::Key => true,
+            Credential::None | Credential::Secret | Credential::Key | Credential::Certificate => true,
         };
-        let in_body = self.sent.get("client_secret").is_some();
+        let in_body = self.sent.get("client_secret").is_some() || entry.credential == Credential::Certificate;
         let is_known = !in_body && !entry.disabled && vouched;
         self.sent.client = if is_known { Client::Contradictory } else { Client::Unknown };
     }
@@ -279,7 +297,8 @@ impl Draft<'_> {
         ] {
             self.unset(name);
         }
-        self.sent.headers.retain(|(name, _)| *name != "authorization");
+        self.sent.headers.retain(|(name, _)| !["authorization", "client-cert"].contains(name));
+        self.sent.certificate = None;
         self.sent.client = Client::Unknown;
     }
 
@@ -288,7 +307,9 @@ impl Draft<'_> {
         let entry = &self.model.agents[agent];
         let (issuer, is) = match entry.credential {
             Credential::Workload(issuer) => (issuer, ActorToken::Of(agent)),
-            Credential::None | Credential::Secret | Credential::Key => (0, ActorToken::Garbage),
+            Credential::None | Credential::Secret | Credential::Key | Credential::Certificate => {
+                (0, ActorToken::Garbage)
+            }
         };
         let token = workload_token(self.model, entry, issuer, self.now);
         self.set("actor_token", token);

@@ -5,12 +5,12 @@ use std::sync::Mutex;
 
 use proptest::prelude::*;
 use proptest::test_runner::{TestCaseResult, TestRunner};
-use sts_protocol::Confirmation;
 use sts_server::exchange::{Asker, Explained, Supposition};
 use sts_server::record::{Event, EventKind};
 use sts_tests::model::Model;
 use sts_tests::world::{Node, World, encode};
 
+use super::bindings::proven;
 use super::journeys::{Scenario, scenario};
 use super::sent::{Client, Proof, Sent};
 use super::travel::{Exchange, Traveller};
@@ -59,13 +59,11 @@ async fn compare(scenario: &Scenario, count: &(dyn Fn(&str) + Sync)) -> TestCase
 /// What would come of it, where it is known who asks.
 async fn explain(model: &Model, node: &Node, sent: &Sent) -> Option<Explained> {
     let (Client::Agent(client) | Client::ByActorToken(client)) = sent.client else { return None };
-    let jkt = match &sent.proof {
-        Proof::None => None,
-        Proof::Good(jkt) => Some(jkt.clone()),
-        // What is supposed is that a proof is good.
-        Proof::Bad => return None,
-    };
-    let proven = Confirmation { jkt, x5t_s256: None };
+    // What is supposed is that a proof is good.
+    if sent.proof == Proof::Bad {
+        return None;
+    }
+    let proven = proven(&model.agents[client], sent);
     let supposition = Supposition { actor: Asker::Supposed(&model.agents[client].id), subject: None, proven };
     Some(sts_server::exchange::explain(&node.sts, &encode(&sent.form), &sent.header_map(), supposition).await.outcome)
 }
@@ -79,9 +77,9 @@ fn agree<'a>(explained: &'a Explained, exchange: &Exchange, event: Option<&Event
     };
     match explained {
         Explained::Refused { error, reason, detail } => {
-            prop_assert_eq!(exchange.answer.error(), *error);
+            prop_assert_eq!(exchange.answer.error(), error.as_ref());
             prop_assert_eq!(event.event, EventKind::TokenRefused);
-            prop_assert_eq!(event.reason.as_deref(), Some(*reason));
+            prop_assert_eq!(event.reason.as_deref(), Some(reason.as_ref()));
             prop_assert_eq!(event.detail.as_ref(), Some(detail));
             Ok(reason)
         }
@@ -110,7 +108,14 @@ fn agree<'a>(explained: &'a Explained, exchange: &Exchange, event: Option<&Event
             let claims = &exchange.issued.as_ref().ok_or_else(|| TestCaseError::fail("no token"))?.claims;
             prop_assert_eq!(event.jti.as_deref(), claims["jti"].as_str());
             prop_assert_eq!(event.exp, claims["exp"].as_i64());
-            prop_assert_eq!(bound_to.contains(&"dpop"), claims.get("cnf").is_some());
+            for (kind, member) in [("dpop", "jkt"), ("certificate", "x5t#S256")] {
+                prop_assert_eq!(
+                    bound_to.iter().any(|own| own == kind),
+                    claims["cnf"].get(member).is_some(),
+                    "{}",
+                    kind
+                );
+            }
             prop_assert_eq!(claims["sub"].as_str(), Some(sub.as_str()));
             prop_assert_eq!(claims["aud"].as_str(), Some(audience.as_str()));
             prop_assert_eq!(claims["scope"].as_str(), Some(scope.as_str()));

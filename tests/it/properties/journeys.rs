@@ -123,6 +123,8 @@ pub(super) struct Hop {
     /// A workload agent sends its token as `actor_token`, one with a secret sends it in the body.
     pub(super) other_method: bool,
     pub(super) proves: Proves,
+    /// The agent shows its client certificate, also where that does not authenticate it.
+    pub(super) certifies: bool,
     pub(super) fault: Option<RequestFault>,
 }
 
@@ -296,9 +298,18 @@ fn hop() -> impl Strategy<Value = Hop> {
     ];
     let wait = prop_oneof![12 => 0..3_000_u64, 3 => 0..30_000_u64, 1 => 0..400_000_u64];
     let proves = prop_oneof![4 => Just(Proves::Always), 5 => Just(Proves::IfBound), 1 => Just(Proves::Never)];
-    let how = (any::<bool>(), prop::bool::weighted(0.3), proves, maybe(0.12, request_fault()));
+    let how =
+        ((any::<bool>(), prop::bool::weighted(0.3)), proves, prop::bool::weighted(0.6), maybe(0.12, request_fault()));
     (wait, maybe(0.04, any::<Index>()), target, naming, scope, header, how).prop_map(
-        |(wait_ms, intruder, target, naming, scope, tenant_header, (requested_jwt, other_method, proves, fault))| Hop {
+        |(
+            wait_ms,
+            intruder,
+            target,
+            naming,
+            scope,
+            tenant_header,
+            ((requested_jwt, other_method), proves, certifies, fault),
+        )| Hop {
             wait_ms,
             intruder,
             target,
@@ -308,6 +319,7 @@ fn hop() -> impl Strategy<Value = Hop> {
             requested_jwt,
             other_method,
             proves,
+            certifies,
             fault,
         },
     )

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use sts_protocol::Confirmation;
 use sts_tests::model::{Agent, Credential, Delegation, Model, OUR_ISSUER, ScopeSource, TenantSource};
 
 use super::bindings::binding;
@@ -44,8 +45,8 @@ pub(super) struct Expected {
     /// The transaction, where the subject has one.
     pub(super) transaction: Option<String>,
     pub(super) algorithm: String,
-    /// The thumbprint of the key that it is bound to.
-    pub(super) jkt: Option<String>,
+    /// The keys that it is bound to.
+    pub(super) cnf: Option<Confirmation>,
 }
 
 /// What a subject token says.
@@ -124,7 +125,7 @@ impl Oracle<'_> {
         let entry = &self.model.agents[agent];
         let vouched = match entry.credential {
             Credential::None => false,
-            Credential::Secret | Credential::Key => code == CLIENT,
+            Credential::Secret | Credential::Key | Credential::Certificate => code == CLIENT,
             Credential::Workload(issuer) => !self.model.issuers[issuer].disabled,
         };
         refuse_if(entry.disabled || !vouched, code)?;
@@ -316,7 +317,7 @@ impl Oracle<'_> {
     fn vouches(&self, agent: usize) -> bool {
         match self.model.agents[agent].credential {
             Credential::Workload(issuer) => !self.model.issuers[issuer].disabled && !self.model.agents[agent].disabled,
-            Credential::None | Credential::Secret | Credential::Key => false,
+            Credential::None | Credential::Secret | Credential::Key | Credential::Certificate => false,
         }
     }
 
@@ -359,7 +360,7 @@ impl Oracle<'_> {
         if stood && !delegation.reentrant || latest.div_euclid(NANOS) <= self.now.div_euclid(NANOS) {
             codes.insert(REQUEST);
         }
-        let jkt = binding((actor, receiver), subject.is_bound, &sent.proof).unwrap_or_else(|code| {
+        let cnf = binding((actor, receiver), subject.is_bound, sent).unwrap_or_else(|code| {
             codes.insert(code);
             None
         });
@@ -384,7 +385,7 @@ impl Oracle<'_> {
             expires_at: i64::try_from(latest.div_euclid(NANOS)).unwrap(),
             transaction: subject.transaction.clone(),
             algorithm: receiver.signing_alg.to_string(),
-            jkt,
+            cnf,
         };
         refuse_if(token_bytes(&expected) > MAX_TOKEN_BYTES, REQUEST)?;
         Ok(expected)
@@ -418,7 +419,7 @@ impl Oracle<'_> {
         if tenants.is_empty() && (somewhere_only || header.is_some()) {
             codes.insert(REQUEST);
         }
-        let jkt = binding((actor, receiver), false, &sent.proof).unwrap_or_else(|code| {
+        let cnf = binding((actor, receiver), false, sent).unwrap_or_else(|code| {
             codes.insert(code);
             None
         });
@@ -441,7 +442,7 @@ impl Oracle<'_> {
             expires_at: i64::try_from(self.latest(receiver, delegation).div_euclid(NANOS)).unwrap(),
             transaction: None,
             algorithm: receiver.signing_alg.to_string(),
-            jkt,
+            cnf,
         })
     }
 
@@ -477,8 +478,8 @@ fn token_bytes(expected: &Expected) -> usize {
         "iat": expected.expires_at, "exp": expected.expires_at, "jti": name, "txn": name, "scope": scope.join(" "),
         "act": expected.act, "sub_id": expected.sub_id, "auth_time": expected.expires_at, "acr": "2",
     });
-    if let Some(jkt) = &expected.jkt {
-        claims["cnf"] = json!({ "jkt": jkt });
+    if let Some(cnf) = &expected.cnf {
+        claims["cnf"] = json!(cnf);
     }
     if let Some(tenant) = &expected.tenant {
         claims["tenant_id"] = json!(tenant);

@@ -106,6 +106,7 @@ fn agent(index: usize, agents: usize, issuers: usize) -> impl Strategy<Value = A
     let credential = prop_oneof![
         7 => Just(Credential::Secret),
         1 => Just(Credential::Key),
+        1 => Just(Credential::Certificate),
         // The last issuer names workloads, and users only of the delegations that list it.
         2 => Just(Credential::Workload(issuers - 1)),
         1 => Just(Credential::None),
@@ -117,6 +118,8 @@ fn agent(index: usize, agents: usize, issuers: usize) -> impl Strategy<Value = A
         1 => Just(vec!["dpop_bound_access_tokens"]),
         1 => Just(vec!["dpop_bound_access_tokens_required"]),
         1 => Just(vec!["dpop_bound_access_tokens", "dpop_bound_access_tokens_required"]),
+        1 => Just(vec!["tls_client_certificate_bound_access_tokens"]),
+        1 => Just(vec!["dpop_bound_access_tokens", "tls_client_certificate_bound_access_tokens"]),
         2 => Just(vec!["bearer_only"]),
     ];
     let token = (prop_oneof![Just(300), 30..1200_i64], algorithm, binding_keys, likely_not(0.04));

@@ -75,7 +75,7 @@ fn matches(exchange: &Exchange, expected: &Expected) -> TestCaseResult {
         ("act", json!(expected.act)),
         ("sub_id", json!(expected.sub_id)),
         ("tenant_id", json!(expected.tenant)),
-        ("cnf", expected.jkt.as_ref().map_or(Value::Null, |jkt| json!({ "jkt": jkt }))),
+        ("cnf", json!(expected.cnf)),
     ] {
         prop_assert_eq!(&claims[name], &value, "{}", name);
     }
@@ -90,13 +90,13 @@ fn matches(exchange: &Exchange, expected: &Expected) -> TestCaseResult {
     let answer = &exchange.answer.json;
     let kind = exchange.sent.get("requested_token_type").unwrap_or("urn:ietf:params:oauth:token-type:access_token");
     prop_assert_eq!(&answer["issued_token_type"], &json!(kind));
-    let token_type = if expected.jkt.is_some() { "DPoP" } else { "Bearer" };
+    let token_type = if expected.cnf.as_ref().is_some_and(|cnf| cnf.jkt.is_some()) { "DPoP" } else { "Bearer" };
     prop_assert_eq!(&answer["token_type"], &json!(token_type));
     prop_assert_eq!(&answer["cnf"], &claims["cnf"]);
     prop_assert_eq!(&answer["expires_in"], &json!(expected.expires_at - now));
     prop_assert_eq!(&answer["scope"], &claims["scope"]);
     let known = ["access_token", "cnf", "expires_in", "issued_token_type", "scope", "token_type"];
-    let expected_members = known.into_iter().filter(|name| *name != "cnf" || expected.jkt.is_some());
+    let expected_members = known.into_iter().filter(|name| *name != "cnf" || expected.cnf.is_some());
     prop_assert_eq!(members(answer), expected_members.collect::<Vec<_>>());
     prop_assert!(claims["act"] != Value::Null || expected.act.is_none());
     Ok(())

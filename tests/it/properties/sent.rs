@@ -14,6 +14,8 @@ pub(super) struct Sent {
     /// What stands in `actor_token`, if anything.
     pub(super) actor: ActorToken,
     pub(super) proof: Proof,
+    /// The SHA-256 of the client certificate, in base64url.
+    pub(super) certificate: Option<String>,
 }
 
 /// What stands in the `DPoP` header.

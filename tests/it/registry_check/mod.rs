@@ -9,7 +9,7 @@ mod issuers;
 use std::path::Path;
 
 use sts_server::config::{self, Config, Overrides};
-use sts_server::registry::{RegistryFile, check};
+use sts_server::registry::{RegistryFile, check, expiring};
 
 /// A registry without faults; each case changes one thing.
 const VALID: &str = r#"[[issuers]]
@@ -250,4 +250,39 @@ fn what_an_entry_says_for_persons_is_checked() {
         let found = faults(&text);
         assert!(found.len() == 1 && found[0].contains(fault), "{line}: {found:?}");
     }
+}
+
+#[test]
+fn an_entry_that_has_expired_or_will_soon_is_told() {
+    let told = |old: &str, lines: &str| -> Vec<String> {
+        let text = VALID.replacen(old, &format!("{old}{lines}"), 1);
+        assert_eq!(faults(&text), [""; 0]);
+        let file = RegistryFile::parse(Path::new("r.toml"), &text);
+        let now = "2026-03-01T12:00:00Z".parse().expect("a time");
+        expiring(&file, now).iter().map(ToString::to_string).collect()
+    };
+    let at = |time: &str| format!("expires_at = \"{time}\"\n");
+    for (old, time, fault) in [
+        (B, "2026-03-15T12:00:01Z", None),
+        (
+            B,
+            "2026-03-15T12:00:00Z",
+            Some("r.toml:11: warning: agent \"b\" expires at 2026-03-15 12:00:00Z, in 336 hours"),
+        ),
+        (
+            B,
+            "2026-03-01T12:00:00Z",
+            Some("r.toml:11: warning: agent \"b\" has expired at 2026-03-01 12:00:00Z: it is disabled"),
+        ),
+        (
+            SCOPES,
+            "2026-03-02T11:59:59Z",
+            Some("r.toml:16: warning: the delegation of \"a\" to \"b\" expires at 2026-03-02 11:59:59Z, in 23 hours"),
+        ),
+    ] {
+        let faults = told(old, &at(time));
+        assert_eq!(faults.len(), usize::from(fault.is_some()), "{time}: {faults:?}");
+        assert!(fault.is_none_or(|fault| faults[0].starts_with(fault)), "{time}: {faults:?}");
+    }
+    assert_eq!(told(B, &format!("{}disabled = true\n", at("2026-03-02T00:00:00Z"))), [""; 0]);
 }

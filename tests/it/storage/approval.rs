@@ -28,7 +28,14 @@ fn approval(id: &str) -> ApprovalRow {
 
 async fn conditions(store: &dyn Store) -> ApprovalConditions {
     let known = known(store).await.revocations;
-    ApprovalConditions { known, since: past() - SignedDuration::from_hours(1), most_of_user: 9, most_pending: 999 }
+    ApprovalConditions {
+        known,
+        since: past() - SignedDuration::from_hours(1),
+        most_of_user: 9,
+        most_stored_of_user: 99,
+        most_pending: 999,
+        most_granted: 999,
+    }
 }
 
 async fn request(store: &dyn Store, row: &ApprovalRow) {
@@ -208,4 +215,88 @@ pub(super) async fn approvals_that_wait_are_bounded_of_a_user_and_of_all(databas
     assert_eq!(ask(&of("bob", "b2", past())).await, ApprovalRequested::Full);
     change(&*store, "b1", ApprovalState::Granted).await;
     assert_eq!(ask(&of("bob", "b2", past())).await, ApprovalRequested::Added, "a remembered one does not wait");
+}
+
+pub(super) async fn approvals_that_are_stored_are_bounded_of_a_user_and_those_granted_of_all(database: &TestDatabase) {
+    let store = database.store().await;
+    let long_ago = past() - SignedDuration::from_hours(5);
+    let of =
+        |user: &str, id: &str| ApprovalRow { principal_sub: user.to_owned(), requested_at: long_ago, ..approval(id) };
+    let bounded = ApprovalConditions { most_stored_of_user: 2, most_granted: 2, ..conditions(&*store).await };
+    let ask = async |row: &ApprovalRow| {
+        let known = known(&*store).await.revocations;
+        store.request_approval(row, ApprovalConditions { known, ..bounded }, &[]).await.unwrap()
+    };
+    // Closed ones of any time count as long as they are stored, and those of another issuer's user do not.
+    for id in ["a1", "a2"] {
+        assert_eq!(ask(&of("alice", id)).await, ApprovalRequested::Added);
+        change(&*store, id, ApprovalState::Denied).await;
+    }
+    assert_eq!(ask(&of("alice", "a3")).await, ApprovalRequested::TooMany);
+    let of_another = ApprovalRow { principal_iss: "https://other.example".to_owned(), ..of("alice", "a3") };
+    assert_eq!(ask(&of_another).await, ApprovalRequested::Added);
+    for (user, id) in [("bob", "b1"), ("carol", "c1")] {
+        assert_eq!(ask(&of(user, id)).await, ApprovalRequested::Added);
+        change(&*store, id, ApprovalState::Granted).await;
+    }
+    assert_eq!(ask(&of("dave", "d1")).await, ApprovalRequested::FullOfGranted);
+    change(&*store, "b1", ApprovalState::Withdrawn).await;
+    assert_eq!(ask(&of("dave", "d1")).await, ApprovalRequested::Added);
+}
+
+/// The statement that copies a row past the servers. A macro, because a statement is a literal.
+macro_rules! altered_copies {
+    ($id:literal, $copies:literal, $later_by:literal) => {
+        concat!(
+            "INSERT INTO approvals
+             SELECT '0-' || n, digest, state, principal_iss, principal_sub, sub, tenant_id, agents, requested_at,
+                    expires_at + ",
+            $later_by,
+            ", version, body, code
+             FROM approvals, (WITH RECURSIVE number (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < ",
+            $copies,
+            ")
+                              SELECT n FROM number) AS numbers
+             WHERE id = '",
+            $id,
+            "'"
+        )
+    };
+}
+
+pub(super) async fn altered_rows_do_not_stop_the_closing_of_others(database: &TestDatabase) {
+    let store = database.store().await;
+    let now = past() + SignedDuration::from_hours(1);
+    request(&*store, &ApprovalRow { expires_at: past(), ..approval("open") }).await;
+    database.execute(altered_copies!("open", "1200", "-1000")).await;
+    let expired = store.expired_approvals(now).await.unwrap();
+    assert_eq!(states(&expired), [("open", ApprovalState::Pending)]);
+}
+
+pub(super) async fn altered_rows_do_not_stop_the_deletion_of_others(database: &TestDatabase) {
+    let store = database.store().await;
+    request(&*store, &ApprovalRow { expires_at: past(), ..approval("old") }).await;
+    change(&*store, "old", ApprovalState::Expired).await;
+    database.execute(altered_copies!("old", "5500", "-1000")).await;
+    assert_eq!(store.purge().await.unwrap(), 1);
+    assert!(database_ids(&*store).await.iter().all(|id| id.starts_with("0-")));
+}
+
+pub(super) async fn of_very_many_closed_approvals_the_latest_are_kept(database: &TestDatabase) {
+    let store = database.store().await;
+    let now = Timestamp::now();
+    let recent = now - SignedDuration::from_mins(10);
+    request(&*store, &ApprovalRow { expires_at: recent, ..approval("oldest") }).await;
+    request(&*store, &ApprovalRow { expires_at: now + SignedDuration::from_mins(10), ..approval("denied") }).await;
+    change(&*store, "oldest", ApprovalState::Expired).await;
+    change(&*store, "denied", ApprovalState::Denied).await;
+    assert_eq!(store.purge().await.unwrap(), 0, "a closed approval is kept for a day");
+    database.execute(altered_copies!("oldest", "50000", "1000")).await;
+    assert_eq!(store.purge().await.unwrap(), 1, "it is one of more than 50,000");
+    // A denial goes on until its request has expired.
+    assert!(database_ids(&*store).await.contains(&"denied".to_owned()));
+}
+
+async fn database_ids(store: &dyn Store) -> Vec<String> {
+    store.approvals().await.unwrap().rows.into_iter().map(|coded| coded.row.id).collect()
 }

@@ -1,8 +1,8 @@
 //! Audit rows.
 
 use sts_server::storage::{
-    AUDIT_PAGE_BYTES, AuditField, AuditFilter, AuditHead, AuditMember, AuditOrder, AuditRow, AuditScan, Store,
-    StoredAuditRow,
+    AUDIT_PAGE_BYTES, AuditField, AuditFilter, AuditHead, AuditMember, AuditOrder, AuditRow, AuditScan, DelegationUses,
+    Store, StoredAuditRow,
 };
 
 use super::database::TestDatabase;
@@ -241,6 +241,36 @@ pub(super) async fn a_summarized_log_answers_as_one_without_summaries(database: 
     store.append_audit(&[AuditRow { body: r#"{"sub":"rare"}"#.to_owned(), ..audit("v", 1) }]).await.unwrap();
     while store.summarize_audit().await.unwrap() > 0 {}
     assert_eq!(found(&*store, searches[0].clone()).await, [1507, 1]);
+}
+
+pub(super) async fn uses_are_counted_once_and_the_last_one_stays(database: &TestDatabase) {
+    let store = database.store().await;
+    let event = |sequence: i64, delegation: &str, kind: &str| {
+        let at = future_by(sequence);
+        let body = format!(r#"{{"event":"{kind}","at":"{at}","delegation":"{delegation}"}}"#);
+        AuditRow { body, at, ..audit("w", sequence) }
+    };
+    let mut rows: Vec<AuditRow> = (1..=600).map(|sequence| audit("w", sequence)).collect();
+    for (sequence, delegation, kind) in
+        [(9, "a->b", "token.issued"), (8, "a->b", "token.issued"), (12, "b->c", "approval.requested")]
+    {
+        rows[usize::try_from(sequence).unwrap() - 1] = event(sequence, delegation, kind);
+    }
+    // A use in the segment that is not whole yet.
+    rows[589] = event(590, "b->c", "token.issued");
+    store.append_audit(&rows).await.unwrap();
+    let uses = async || store.delegation_uses(&["a->b", "b->c", "c->d"]).await.unwrap();
+    assert_eq!(uses().await, DelegationUses { used: Vec::new(), counted_through: None });
+    while store.summarize_audit().await.unwrap() > 0 {}
+    let counted = DelegationUses { used: vec![("a->b".to_owned(), future_by(9))], counted_through: Some(511) };
+    assert_eq!(uses().await, counted);
+    // A server of an earlier release counts none. Its segments are counted again, and the filters stay.
+    database.execute("UPDATE audit_summaries SET counts_uses = 0").await;
+    database.execute("DELETE FROM delegation_uses").await;
+    while store.summarize_audit().await.unwrap() > 0 {}
+    assert_eq!(uses().await, counted);
+    store.cut_audit(600, &[]).await.unwrap();
+    assert_eq!(uses().await.used, counted.used, "uses outlive their events");
 }
 
 pub(super) async fn an_id_that_is_given_out_again_is_not_passed_over(database: &TestDatabase) {

@@ -103,6 +103,7 @@ macro_rules! conformance {
             audit::a_search_by_time_finds_events_that_were_committed_out_of_order,
             audit::a_summarized_log_answers_as_one_without_summaries,
             audit::an_id_that_is_given_out_again_is_not_passed_over,
+            audit::uses_are_counted_once_and_the_last_one_stays,
             audit::a_page_is_bounded_by_the_bytes_of_its_rows,
             audit::a_malformed_row_hides_no_other,
             audit::chains_are_paged_in_the_order_of_writer_and_sequence,
@@ -126,8 +127,13 @@ macro_rules! conformance {
             approval::expired_approvals_are_closed_each_once_with_its_event,
             approval::a_revocation_ends_every_open_approval_that_it_covers,
             approval::approvals_that_wait_are_bounded_of_a_user_and_of_all,
+            approval::approvals_that_are_stored_are_bounded_of_a_user_and_those_granted_of_all,
+            approval::altered_rows_do_not_stop_the_closing_of_others,
+            approval::altered_rows_do_not_stop_the_deletion_of_others,
+            approval::of_very_many_closed_approvals_the_latest_are_kept,
             purge::what_has_expired_goes_and_the_rest_stays,
             purge::more_than_one_portion_is_purged,
+            purge::altered_revocations_do_not_stop_the_deletion_of_others,
         }
     };
 }

@@ -40,3 +40,19 @@ pub(super) async fn more_than_one_portion_is_purged(database: &TestDatabase) {
     record_tokens(&*store, expired).await.unwrap();
     assert_eq!(store.purge().await.unwrap(), u64::from(size));
 }
+
+/// The statement that copies a revocation past the servers, so often that the copies fill a portion.
+const ALTERED: &str = "INSERT INTO revocations (kind, issuer, value, at, expires_at, version, code)
+     SELECT kind, issuer, '0-' || n, at, expires_at - 1000, version, code
+     FROM revocations, (WITH RECURSIVE number (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < 5500)
+                        SELECT n FROM number) AS numbers
+     WHERE value = 'expired'";
+
+pub(super) async fn altered_revocations_do_not_stop_the_deletion_of_others(database: &TestDatabase) {
+    let store = database.store().await;
+    let expired = RevocationRow { expires_at: past(), ..revocation(RevocationKind::Tenant, None, "expired") };
+    store.revoke(&expired, &[]).await.unwrap();
+    database.execute(ALTERED).await;
+    assert_eq!(store.purge().await.unwrap(), 1);
+    assert_eq!(store.purge().await.unwrap(), 0);
+}

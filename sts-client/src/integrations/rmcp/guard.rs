@@ -163,13 +163,11 @@ impl ToolGuardLayer {
         };
         let body = body.to_bytes();
         let actions = self.actions(&body).ok_or_else(|| unreadable(&caller))?;
-        for action in actions {
-            if let Err(refusal) = caller.require_action(action) {
-                tracing::debug!(reason = refusal.reason(), "a tool call is refused");
-                return Err(refusal.to_response());
-            }
+        if let Err(refusal) = caller.require_actions(&actions) {
+            tracing::debug!(reason = refusal.reason(), "a tool call is refused");
+            return Err(refusal.to_response());
         }
-        Ok(Request::from_parts(parts, B::from(body.to_vec())))
+        Ok(Request::from_parts(parts, B::from(Vec::from(body))))
     }
 }
 

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::super::answer::{closing, later};
+use super::pages::{Page, PageRequest};
 use super::refused::Refused;
 use crate::admin::{Denied, Put, SeenEntry, SignInError};
 use crate::document::FieldFault;
@@ -56,11 +57,14 @@ pub(super) struct ListedEntry<T> {
     entry: T,
 }
 
-/// All entries of a kind.
+/// A page of the entries of a kind.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct EntryList<T> {
     /// The entries, ordered by id.
     entries: Vec<ListedEntry<T>>,
+    /// The `after` of the next page. Absent if there is no next page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
 }
 
 /// Returns 200 with a JSON body.
@@ -94,8 +98,8 @@ pub(super) fn put(put: Put, entry: &SeenEntry) -> Response {
     described(with_body(status, "application/json", &entry.entry), entry)
 }
 
-/// Returns 200 with all entries of a kind.
-pub(super) fn entries(entries: Vec<SeenEntry>) -> Response {
+/// Returns 200 with a page of the entries of a kind.
+pub(super) fn entries(request: &PageRequest, entries: Vec<SeenEntry>) -> Response {
     let listed = entries.into_iter().map(|entry| ListedEntry::<Map<String, Value>> {
         id: entry.id,
         origin: entry.origin.as_str(),
@@ -103,7 +107,8 @@ pub(super) fn entries(entries: Vec<SeenEntry>) -> Response {
         etag: entry.etag,
         entry: entry.entry,
     });
-    json(&EntryList { entries: listed.collect() })
+    let Page { elements, next } = request.page(listed.collect(), |entry| entry.id.clone());
+    json(&EntryList { entries: elements, next })
 }
 
 /// Returns the problem response to a request that was refused or cannot be served now.
@@ -216,6 +221,7 @@ fn denied_status(denied: &Denied) -> StatusCode {
         Denied::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
         Denied::IssuerKeys(_)
         | Denied::Contended
+        | Denied::Uncounted
         | Denied::Keys(_)
         | Denied::Storage(_)
         | Denied::Registry(_)
@@ -285,6 +291,7 @@ fn denied_detail(denied: &Denied) -> &'static str {
         Denied::TooManyKeys(_) => "Too many signing keys are published. Retry after a retired key has expired.",
         Denied::Undecidable(_) => "The decision is not possible: the approval is closed, or its user decides.",
         Denied::Contended => "Another change happened at the same time. Retry.",
+        Denied::Uncounted => "The servers are still counting the uses in the audit log. Ask again in a few minutes.",
         Denied::Keys(_) => "The signing keys could not be changed; the log says why.",
         Denied::Storage(_) | Denied::Snapshot(_) => {
             "The database cannot be reached, or the change is committed but not yet in force on this server. Check, then retry."

@@ -7,32 +7,47 @@ use utoipa::ToSchema;
 
 use super::call::{self, Asked};
 use super::openapi::{ReadProblems, WriteProblems};
+use super::pages::{Page, PageRequest};
 use super::refused::Refused;
 use super::{AdminApi, answer};
 use crate::admin::ApprovalDecision;
-use crate::approval::SeenApproval;
+use crate::approval::{ApprovalList, SeenApproval};
 use crate::config::Role;
 
-/// All approvals.
+/// A page of approvals.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ApprovalList {
+pub(super) struct ApprovalsPage {
     /// The approvals, the oldest first. Closed ones are kept for a day.
     approvals: Vec<SeenApproval>,
+    /// The `after` of the next page. Absent on the last page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
 }
 
 /// Lists the approvals: those that wait, those that are remembered, and those closed for less than a
-/// day.
+/// day. In pages: send `next` of an answer as `after`.
 #[utoipa::path(
     get,
     path = "/approvals",
     operation_id = "list_approvals",
     tag = "approvals",
-    responses((status = 200, description = "All approvals.", body = ApprovalList), ReadProblems)
+    params(
+        ("limit" = Option<u32>, Query, description = "The maximum number of elements, 1 to 1000.", minimum = 1, maximum = 1000),
+        ("after" = Option<String>, Query, description = "`next` of the answer before. Without it, the list begins.")
+    ),
+    responses((status = 200, description = "A page of approvals.", body = ApprovalsPage), ReadProblems)
 )]
 pub(super) async fn list(State(api): State<AdminApi>, request: Request) -> Response {
     let act = async move |api: AdminApi, asked: Asked| {
-        asked.query(&[])?;
-        Ok::<_, Refused>(answer::json(&ApprovalList { approvals: api.administration.approvals().await? }))
+        let request = PageRequest::of(&asked)?;
+        // What another server has committed is listed too.
+        api.app.sts.refresh().await?;
+        let (snapshot, now) = (api.app.sts.snapshot(), api.app.sts.now());
+        // One more than the page has tells whether there is a next one.
+        let most = request.limit().saturating_add(1) as usize;
+        let listed = snapshot.approvals.page(ApprovalList::All, request.after(), most, now).approvals;
+        let Page { elements, next } = request.page(listed, |approval| approval.id.clone());
+        Ok::<_, Refused>(answer::json(&ApprovalsPage { approvals: elements, next }))
     };
     call::answer(api, request, Role::Reader, act).await
 }

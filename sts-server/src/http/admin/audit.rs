@@ -28,6 +28,8 @@ const DEFAULT_EVENTS: u32 = 100;
 pub(super) struct AuditPage {
     /// The events of the page.
     events: Vec<Event>,
+    /// The cursor of each of these events, for `after`.
+    cursors: Vec<String>,
     /// The rows among them that are not valid events, because they were edited. Details:
     /// `sts-server audit verify`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -50,6 +52,8 @@ pub(super) struct MalformedRow {
     writer: String,
     /// The position of the row in its chain.
     writer_sequence: i64,
+    /// The text of the row, at most 256 characters.
+    body: String,
 }
 
 /// Searches the audit log, newest first.
@@ -198,16 +202,20 @@ where
 
 fn page(found: storage::AuditPage) -> AuditPage {
     let first = found.rows.first().map(|row| row.id.to_string());
-    let (mut events, mut malformed) = (Vec::new(), Vec::new());
+    let (mut events, mut cursors, mut malformed) = (Vec::new(), Vec::new(), Vec::new());
     for row in found.rows {
         match event_of(&row.row) {
-            Some(event) => events.push(event),
+            Some(event) => {
+                events.push(event);
+                cursors.push(row.id.to_string());
+            }
             None => malformed.push(MalformedRow {
                 id: row.id,
                 writer: cut(&row.row.writer).into_owned(),
                 writer_sequence: row.row.writer_sequence,
+                body: cut(&row.row.body).into_owned(),
             }),
         }
     }
-    AuditPage { events, malformed, next: found.next.map(|id| id.to_string()), first }
+    AuditPage { events, cursors, malformed, next: found.next.map(|id| id.to_string()), first }
 }

@@ -17,8 +17,9 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use super::answer::EntryList;
 use super::call::{self, Asked};
 use super::openapi::{ReadProblems, WriteProblems};
+use super::pages::PageRequest;
 use super::refused::Refused;
-use super::{AdminApi, answer};
+use super::{AdminApi, answer, pages};
 use crate::admin::PutEntry;
 use crate::config::Role;
 use crate::registry::{Agent, Delegation, Issuer};
@@ -103,10 +104,17 @@ impl Kind {
     }
 
     fn list(&self, list: &str) -> Operation {
-        let all = ResponseBuilder::new().description(format!("All {}.", self.path)).content(JSON, content(list));
+        let all =
+            ResponseBuilder::new().description(format!("A page of the {}.", self.path)).content(JSON, content(list));
         let responses = ResponsesBuilder::new().response("200", all).responses_from_into_responses::<ReadProblems>();
         let operation = self.operation(format!("list_{}", self.path), format!("Lists the {}.", self.path));
-        operation.responses(responses).build()
+        let described = |(name, description)| parameter(name, ParameterIn::Query, Required::False, description);
+        pages::PARAMETERS
+            .map(described)
+            .into_iter()
+            .fold(operation, OperationBuilder::parameter)
+            .responses(responses)
+            .build()
     }
 
     fn get(&self, entry: &str) -> Operation {
@@ -176,11 +184,11 @@ fn parameter(name: &str, parameter_in: ParameterIn, required: Required, descript
         .schema(Some(Object::with_type(Type::String)))
 }
 
-/// Answers with all entries of a kind.
+/// Answers with a page of the entries of a kind.
 async fn list_entries(api: AdminApi, request: Request, kind: EntryKind) -> Response {
     let act = async move |api: AdminApi, asked: Asked| {
-        asked.query(&[])?;
-        Ok::<_, Refused>(answer::entries(api.administration.entries(kind).await?))
+        let request = PageRequest::of(&asked)?;
+        Ok::<_, Refused>(answer::entries(&request, api.administration.entries(kind).await?))
     };
     call::answer(api, request, Role::Reader, act).await
 }

@@ -9,15 +9,19 @@
 mod answer;
 mod approvals;
 mod audit;
+mod audit_chains;
 mod call;
 pub(super) mod console;
 mod entries;
 mod explain;
 mod keys;
 mod openapi;
+mod pages;
 mod refused;
+mod registry;
 mod revocations;
 mod turns;
+mod unused;
 
 use std::sync::Arc;
 
@@ -62,6 +66,7 @@ pub(super) fn router(api: AdminApi) -> Router {
 
 fn routes() -> OpenApiRouter<AdminApi> {
     entries::routes(OpenApiRouter::default().routes(routes!(openapi::openapi)))
+        .routes(routes!(unused::list))
         .routes(routes!(keys::list))
         .routes(routes!(keys::rotate))
         .routes(routes!(keys::revoke))
@@ -69,6 +74,9 @@ fn routes() -> OpenApiRouter<AdminApi> {
         .routes(routes!(approvals::list))
         .routes(routes!(approvals::show, approvals::decide))
         .routes(routes!(audit::list))
+        .routes(routes!(audit_chains::heads))
+        .routes(routes!(audit_chains::rows))
+        .routes(routes!(registry::export))
         .routes(routes!(explain::explain))
 }
 

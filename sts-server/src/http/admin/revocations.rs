@@ -7,17 +7,21 @@ use utoipa::ToSchema;
 
 use super::call::{self, Asked};
 use super::openapi::{ReadProblems, WriteProblems};
+use super::pages::{Page, PageRequest};
 use super::refused::Refused;
 use super::{AdminApi, answer};
-use crate::admin::{Denied, Named, RevocationDone, StandingRevocation, Wrong};
+use crate::admin::{Denied, Named, NotRevoked, RevocationDone, StandingRevocation};
 use crate::config::Role;
 use crate::document::FieldFault;
 
-/// The revocations in force.
+/// A page of the revocations in force.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct RevocationList {
-    /// The revocations, in no particular order.
+    /// The revocations, ordered by the name of their object.
     revocations: Vec<StandingRevocation>,
+    /// The `after` of the next page. Absent if there is no next page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
 }
 
 /// Lists the revocations in force.
@@ -26,17 +30,30 @@ pub(super) struct RevocationList {
     path = "/revocations",
     operation_id = "list_revocations",
     tag = "revocations",
-    responses((status = 200, description = "The revocations in force.", body = RevocationList), ReadProblems)
+    params(
+        ("limit" = Option<u32>, Query, description = "The maximum number of elements, 1 to 1000.", minimum = 1, maximum = 1000),
+        ("after" = Option<String>, Query, description = "`next` of the answer before. Without it, the list begins.")
+    ),
+    responses((status = 200, description = "A page of the revocations in force.", body = RevocationList), ReadProblems)
 )]
 pub(super) async fn list(State(api): State<AdminApi>, request: Request) -> Response {
     let act = async move |api: AdminApi, asked: Asked| {
-        asked.query(&[])?;
-        Ok::<_, Refused>(answer::json(&RevocationList { revocations: api.administration.revocations().await? }))
+        let request = PageRequest::of(&asked)?;
+        let Page { elements, next } = request.page(api.administration.revocations().await?, key);
+        Ok::<_, Refused>(answer::json(&RevocationList { revocations: elements, next }))
     };
     call::answer(api, request, Role::Reader, act).await
 }
 
-/// Revokes a token, a transaction, or the tokens of a user, an agent or a tenant.
+/// Returns the place of a revocation in the list. A token may be revoked alone and with others.
+fn key(revocation: &StandingRevocation) -> String {
+    let (kind, name) = revocation.name();
+    let issuer = revocation.issuer.as_deref().unwrap_or_default();
+    format!("{kind}\n{name}\n{issuer}\n{}\n{:?}", revocation.at, revocation.expires_at)
+}
+
+/// Revokes a token, a transaction, or the tokens of a user, an agent, a tenant or the agents of an
+/// owner.
 ///
 /// The revocation applies here before the response, and on every server within a second. With
 /// `hold`, tokens of the user, agent or tenant that are issued later are refused too.
@@ -52,12 +69,7 @@ pub(super) async fn revoke(State(api): State<AdminApi>, request: Request) -> Res
     let act = async move |api: AdminApi, asked: Asked| {
         asked.query(&[])?;
         let named = Named::read(&asked.object()?)?;
-        let in_body = |wrong: Wrong| {
-            let pointer = if wrong.parameter.is_empty() { String::new() } else { format!("/{}", wrong.parameter) };
-            Denied::Faults(vec![FieldFault::at(pointer, wrong.message)])
-        };
-        let request = named.request(api.administration.issuer()).map_err(in_body)?;
-        let done = api.administration.revoke(&request, &asked.by).await?;
+        let done = api.administration.revoke_named(&named, &asked.by).await?;
         api.app.sts.refresh().await?;
         Ok::<_, Refused>(answer::json(&done))
     };
@@ -76,13 +88,14 @@ pub(super) async fn revoke(State(api): State<AdminApi>, request: Request) -> Res
         ("sub" = Option<String>, Query, description = "A user."),
         ("agent" = Option<String>, Query, description = "An agent."),
         ("tenant" = Option<String>, Query, description = "A tenant."),
+        ("owner" = Option<String>, Query, description = "The owner of agents."),
         ("issuer" = Option<String>, Query, description = "The issuer of the token or user, as in the revocation.")
     ),
     responses((status = 204, description = "The revocation is lifted."), WriteProblems)
 )]
 pub(super) async fn lift(State(api): State<AdminApi>, request: Request) -> Response {
     let act = async move |api: AdminApi, asked: Asked| {
-        let query = asked.query(&["jti", "txn", "sub", "agent", "tenant", "issuer"])?;
+        let query = asked.query(&["jti", "txn", "sub", "agent", "tenant", "owner", "issuer"])?;
         let get = |name: &str| query.get(name).map(str::to_owned);
         let named = Named {
             jti: get("jti"),
@@ -90,12 +103,15 @@ pub(super) async fn lift(State(api): State<AdminApi>, request: Request) -> Respo
             sub: get("sub"),
             agent: get("agent"),
             tenant: get("tenant"),
+            owner: get("owner"),
             issuer: get("issuer"),
             ..Named::default()
         };
-        let in_query = |wrong: Wrong| Denied::Parameters(vec![FieldFault::of(wrong.parameter, wrong.message)]);
-        let revocation = named.revocation(api.administration.issuer()).map_err(in_query)?;
-        if !api.administration.lift(&revocation, &asked.by).await? {
+        let in_query = |error: NotRevoked| match error {
+            NotRevoked::Wrong(wrong) => Denied::Parameters(vec![FieldFault::of(wrong.parameter, wrong.message)]),
+            error => error.into(),
+        };
+        if !api.administration.lift_named(&named, &asked.by).await.map_err(in_query)? {
             return Err(Denied::NotFound.into());
         }
         api.app.sts.refresh().await?;

@@ -34,7 +34,7 @@ impl Turn {
     pub(super) fn of_api(head: &Parts) -> Self {
         match head.uri.path() {
             "/revocations" if head.method != Method::GET => Self::None,
-            "/audit" => Self::Search,
+            "/audit" | "/audit/heads" | "/audit/rows" | "/unused" => Self::Search,
             _ => Self::Act,
         }
     }

@@ -10,6 +10,7 @@
 mod agents;
 mod context;
 mod delegations;
+mod expiry;
 mod files;
 mod issuers;
 mod keys;
@@ -18,6 +19,7 @@ mod secrets;
 mod user_issuers;
 
 use self::context::Context;
+pub use self::expiry::{SOON, expiring};
 use super::RegistryFile;
 use super::located::Entries;
 use crate::config::Config;

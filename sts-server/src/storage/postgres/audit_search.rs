@@ -11,6 +11,7 @@ use sqlx::QueryBuilder;
 use sqlx::postgres::{PgConnection, Postgres};
 
 use super::audit::SIZED_ROWS;
+use super::audit_uses;
 use super::error::PostgresError;
 use super::pool::{Lent, Pool};
 use super::transaction;
@@ -143,7 +144,7 @@ pub(super) async fn summarize(pool: &Pool, settled: &Settled) -> Result<u64, Pos
         .bind(least.div_euclid(SUMMARY_IDS))
         .execute(&mut *connection)
         .await?;
-    let last = sqlx::query_scalar("SELECT MAX(segment) FROM audit_summaries").fetch_one(&mut *connection).await?;
+    let last = audit_uses::last_counted(&mut connection).await?;
     let Some(segments) = unsummarized(least, greatest, last) else { return Ok(0) };
     let mut summaries: Vec<AuditSummary> = Vec::new();
     for segment in segments {
@@ -157,9 +158,12 @@ pub(super) async fn summarize(pool: &Pool, settled: &Settled) -> Result<u64, Pos
         .await?;
         summaries.push(AuditSummary::of(segment, bodies.iter().map(String::as_str)));
     }
+    // Uses that are counted again, after a failure here, change nothing.
+    audit_uses::count(&mut connection, &summaries).await?;
     sqlx::query(
-        "INSERT INTO audit_summaries (segment, names, identifiers)
-         SELECT * FROM UNNEST($1::BIGINT[], $2::BYTEA[], $3::BYTEA[]) ON CONFLICT (segment) DO NOTHING",
+        "INSERT INTO audit_summaries (segment, names, identifiers, counts_uses)
+         SELECT *, 1 FROM UNNEST($1::BIGINT[], $2::BYTEA[], $3::BYTEA[])
+         ON CONFLICT (segment) DO UPDATE SET counts_uses = 1",
     )
     .bind(summaries.iter().map(|summary| summary.segment).collect::<Vec<i64>>())
     .bind(summaries.iter().map(|summary| summary.names.as_slice()).collect::<Vec<&[u8]>>())

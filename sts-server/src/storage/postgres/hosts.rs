@@ -19,7 +19,7 @@ use url::Url;
 use super::ACQUIRE_TIMEOUT;
 use super::error::{ConnectError, HostFailure, PostgresError, is_rejected};
 use super::session::{self, Purpose};
-use crate::postgres_url::{PostgresUrl, password_line};
+use crate::postgres_url::{PostgresUrl, secret_line};
 use crate::storage::Location;
 
 /// The time after which the other hosts are tried beside the host of the last connection.
@@ -161,7 +161,7 @@ impl Hosts {
         };
         // The error of the conversion would hold the password.
         let text = String::from_utf8(bytes).unwrap_or_default();
-        let line = password_line(&text).ok_or_else(|| failed(std::io::Error::other("it must hold one line")))?;
+        let line = secret_line(&text).ok_or_else(|| failed(std::io::Error::other("it must hold one line")))?;
         Ok(Some(line.to_owned()))
     }
 }

@@ -40,15 +40,16 @@ use self::pool::Pool;
 use self::writer::Writer;
 use super::{
     ApprovalChange, ApprovalChanges, ApprovalConditions, ApprovalRequested, ApprovalRow, AuditCheckpoint, AuditFilter,
-    AuditHead, AuditKeyRow, AuditPage, AuditRow, Changed, DatabaseState, EntryChange, EntryRow, Fresh, HeldApprovals,
-    KeyChanges, KeyRow, Location, OneTimeValue, RecordRows, RevocationKind, RevocationRow, RowCodes, StorageError,
-    Store, Stored, StoredAuditRow, TableFault, TokenReference, TokenRow, Version, Versions,
+    AuditHead, AuditKeyRow, AuditPage, AuditRow, Changed, DatabaseState, DelegationUses, EntryChange, EntryRow, Fresh,
+    HeldApprovals, KeyChanges, KeyRow, Location, OneTimeValue, RecordRows, RevocationKind, RevocationRow, RowCodes,
+    StorageError, Store, Stored, StoredAuditRow, TableFault, TokenReference, TokenRow, Version, Versions,
 };
 
 mod announce;
 mod approval;
 mod audit;
 mod audit_search;
+mod audit_uses;
 mod counter;
 mod error;
 mod hosts;
@@ -354,6 +355,10 @@ impl Store for PostgresStore {
 
     async fn summarize_audit(&self) -> Result<u64, StorageError> {
         within(audit_search::summarize(&self.pools.pool, &self.settled)).await
+    }
+
+    async fn delegation_uses(&self, delegations: &[&str]) -> Result<DelegationUses, StorageError> {
+        within(audit_uses::uses(&self.pools.audit, delegations)).await
     }
 
     async fn purge(&self) -> Result<u64, StorageError> {

@@ -4,7 +4,8 @@ use super::error::PostgresError;
 use super::pool::Pool;
 use super::{approval, counter, registry, transaction, within};
 use crate::storage::StorageError;
-use crate::storage::coded::{self, Coded as _, RevocationColumns};
+use crate::storage::approval_rows::Place;
+use crate::storage::coded::{self, Coded as _, RevocationColumns, RevocationPlace};
 use crate::storage::codes::{Counter, RowCodes};
 
 /// The maximum number of rows deleted in a transaction, so that no other transaction waits long for
@@ -13,11 +14,14 @@ const PORTION: u64 = 5_000;
 /// The maximum number of portions deleted per table in a call. The next call continues.
 const PORTIONS: u32 = 200;
 
-const STATEMENTS: [&str; 2] = [
+const STATEMENTS: [&str; 3] = [
     "DELETE FROM tokens WHERE ctid = ANY(ARRAY(
          SELECT ctid FROM tokens WHERE expires_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED))",
     "DELETE FROM one_time_values WHERE ctid = ANY(ARRAY(
          SELECT ctid FROM one_time_values WHERE expires_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED))",
+    // Uses of more than 400 days ago.
+    "DELETE FROM delegation_uses WHERE ctid = ANY(ARRAY(
+         SELECT ctid FROM delegation_uses WHERE used_at <= $1 - 34560000000 LIMIT $2 FOR UPDATE SKIP LOCKED))",
 ];
 
 /// Deletes in portions, each in a separate transaction. Returns the number of deleted rows.
@@ -33,19 +37,17 @@ pub(super) async fn purge(pool: &Pool, codes: &RowCodes) -> Result<u64, StorageE
             }
         }
     }
+    let mut place = Some(RevocationPlace::default());
     for _ in 0..PORTIONS {
-        let went = within(delete_revocations(pool, codes, now)).await?;
-        purged = purged.saturating_add(went);
-        if went < PORTION {
-            break;
-        }
+        let Some(from) = place.take() else { break };
+        let (went, next) = within(delete_revocations(pool, codes, now, from)).await?;
+        (purged, place) = (purged.saturating_add(went), next);
     }
+    let mut place = Some(Place::default());
     for _ in 0..PORTIONS {
-        let went = within(approval::purge(pool, codes, PORTION)).await?;
-        purged = purged.saturating_add(went);
-        if went < PORTION {
-            break;
-        }
+        let Some(from) = place.take() else { break };
+        let (went, next) = within(approval::purge(pool, codes, PORTION, from)).await?;
+        (purged, place) = (purged.saturating_add(went), next);
     }
     Ok(purged)
 }
@@ -53,19 +55,31 @@ pub(super) async fn purge(pool: &Pool, codes: &RowCodes) -> Result<u64, StorageE
 /// Deletes expired revocations and removes them from the set. Followers need not read this change,
 /// because they know when a revocation expires. A row that was altered directly in the database
 /// stays, because its expiry is not trusted.
-async fn delete_revocations(pool: &Pool, codes: &RowCodes, now: i64) -> Result<u64, PostgresError> {
+async fn delete_revocations(
+    pool: &Pool,
+    codes: &RowCodes,
+    now: i64,
+    place: RevocationPlace,
+) -> Result<(u64, Option<RevocationPlace>), PostgresError> {
     let mut transaction = transaction::beside_writers(pool).await?;
     let columns = counter::lock(&mut transaction, RevocationColumns::COUNTER).await?;
     let expired: Vec<RevocationColumns> = sqlx::query_as(
-        "SELECT kind, issuer, value, at, expires_at, version, code FROM revocations WHERE expires_at <= $1 LIMIT $2",
+        "SELECT kind, issuer, value, at, expires_at, version, code FROM revocations
+         WHERE expires_at <= $1 AND (expires_at, kind, issuer, value) > ($2, $3, $4, $5)
+         ORDER BY expires_at, kind, issuer, value LIMIT $6",
     )
     .bind(now)
+    .bind(place.expires_at)
+    .bind(place.kind)
+    .bind(place.issuer)
+    .bind(place.value)
     .bind(PORTION.cast_signed())
     .fetch_all(&mut *transaction)
     .await?;
+    let next = expired.last().map(RevocationColumns::place);
     let expired = coded::vouched_keys(&expired, codes);
     if expired.is_empty() {
-        return Ok(0);
+        return Ok((0, next));
     }
     let part = |index: usize| -> Vec<&str> { expired.iter().filter_map(|key| key.get(index).copied()).collect() };
     let gone: Vec<Vec<u8>> = sqlx::query_scalar(
@@ -81,7 +95,7 @@ async fn delete_revocations(pool: &Pool, codes: &RowCodes, now: i64) -> Result<u
     gone.iter().for_each(|code| counter.set.toggle(codes, code));
     counter::write(&mut transaction, &counter.sealed(codes)).await?;
     transaction.commit().await?;
-    Ok(u64::try_from(gone.len()).unwrap_or(u64::MAX))
+    Ok((u64::try_from(gone.len()).unwrap_or(u64::MAX), next))
 }
 
 async fn delete(pool: &Pool, statement: &'static str, now: i64) -> Result<u64, PostgresError> {

@@ -7,7 +7,9 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::error::SqliteError;
 use super::{audit, begin_immediate, counter, registry};
-use crate::storage::approval_rows::{self, ApprovalColumns, CLOSED_AT_ONCE, KEPT_CLOSED};
+use crate::storage::approval_rows::{
+    self, ApprovalColumns, ApprovalCounts, CLOSED_AT_ONCE, KEPT_CLOSED, MOST_CLOSED, Place, select_approvals,
+};
 use crate::storage::coded::{self, Coded as _, RevocationColumns};
 use crate::storage::codes::{Counter, RowCodes};
 use crate::storage::columns;
@@ -17,31 +19,44 @@ use crate::storage::{
 };
 
 /// All approvals with their codes.
-pub(super) const APPROVALS: &str =
-    "SELECT id, digest, state, principal_iss, principal_sub, sub, tenant_id, agents, requested_at, expires_at, version,
-            body, code
-     FROM approvals ORDER BY requested_at, id";
+pub(super) const APPROVALS: &str = select_approvals!("ORDER BY requested_at, id");
 
 /// Those that changed after a version.
-const CHANGED: &str =
-    "SELECT id, digest, state, principal_iss, principal_sub, sub, tenant_id, agents, requested_at, expires_at, version,
-            body, code
-     FROM approvals WHERE version > ?1 ORDER BY version, id";
+const CHANGED: &str = select_approvals!("WHERE version > ?1 ORDER BY version, id");
 
 /// Those that a revocation of this name may end.
-const OPEN_OF: &str =
-    "SELECT id, digest, state, principal_iss, principal_sub, sub, tenant_id, agents, requested_at, expires_at, version,
-            body, code
-     FROM approvals
-     WHERE state IN ('pending', 'granted')
+const OPEN_OF: &str = select_approvals!(
+    "WHERE state IN ('pending', 'granted')
        AND (principal_sub = ?1 OR sub = ?1 OR tenant_id = ?1
-            OR INSTR(' ' || agents || ' ', ' ' || ?1 || ' ') > 0)";
+            OR INSTR(' ' || agents || ' ', ' ' || ?1 || ' ') > 0)"
+);
 
 /// Those that have expired, and are not closed yet.
-const EXPIRED: &str =
-    "SELECT id, digest, state, principal_iss, principal_sub, sub, tenant_id, agents, requested_at, expires_at, version,
-            body, code
-     FROM approvals WHERE state IN ('pending', 'granted') AND expires_at <= ?1 ORDER BY expires_at LIMIT ?2";
+const EXPIRED: &str = select_approvals!(
+    "WHERE state IN ('pending', 'granted') AND expires_at <= ?1 AND (expires_at, id) > (?2, ?3)
+     ORDER BY expires_at, id LIMIT ?4"
+);
+
+/// Those that are closed and ended before a time.
+const CLOSED: &str = select_approvals!(
+    "WHERE state NOT IN ('pending', 'granted') AND expires_at <= ?1 AND (expires_at, id) > (?2, ?3)
+     ORDER BY expires_at, id LIMIT ?4"
+);
+
+/// The counts that bound further approvals.
+const COUNTS: &str = "SELECT (SELECT COUNT(*) FROM approvals
+             WHERE digest = ?1 AND state IN ('pending', 'granted', 'denied') AND expires_at > ?2) AS equal,
+            (SELECT COUNT(*) FROM approvals
+             WHERE principal_iss = ?3 AND principal_sub = ?4
+               AND (requested_at > ?5 OR (state = 'pending' AND expires_at > ?2))) AS of_user,
+            (SELECT COUNT(*) FROM approvals WHERE principal_iss = ?3 AND principal_sub = ?4) AS stored_of_user,
+            (SELECT COUNT(*) FROM approvals WHERE state = 'pending' AND expires_at > ?2) AS pending,
+            (SELECT COUNT(*) FROM approvals WHERE state = 'granted' AND expires_at > ?2) AS granted";
+
+/// The end of the oldest closed approval that is kept, of the latest ones that have ended.
+const KEPT_SINCE: &str =
+    "SELECT expires_at FROM approvals WHERE state NOT IN ('pending', 'granted') AND expires_at <= ?1
+     ORDER BY expires_at DESC LIMIT 1 OFFSET ?2";
 
 pub(super) async fn approvals(readers: &SqlitePool, codes: &RowCodes) -> Result<Stored<ApprovalRow>, SqliteError> {
     let mut transaction = readers.begin().await?;
@@ -75,9 +90,21 @@ pub(super) async fn expired(
     codes: &RowCodes,
     now: Timestamp,
 ) -> Result<Vec<ApprovalRow>, SqliteError> {
-    let expired: Vec<ApprovalColumns> =
-        sqlx::query_as(EXPIRED).bind(now.as_millisecond()).bind(CLOSED_AT_ONCE).fetch_all(readers).await?;
-    Ok(expired.into_iter().filter_map(|columns| columns.vouched(codes)).collect())
+    let limit = i64::try_from(CLOSED_AT_ONCE).unwrap_or(i64::MAX);
+    let (mut expired, mut place) = (Vec::new(), Place::default());
+    while expired.len() < CLOSED_AT_ONCE {
+        let page: Vec<ApprovalColumns> = sqlx::query_as(EXPIRED)
+            .bind(now.as_millisecond())
+            .bind(place.expires_at)
+            .bind(&place.id)
+            .bind(limit)
+            .fetch_all(readers)
+            .await?;
+        let Some(last) = page.last() else { break };
+        place = last.place();
+        expired.extend(page.into_iter().filter_map(|columns| columns.vouched(codes)));
+    }
+    Ok(expired)
 }
 
 /// Adds a pending approval.
@@ -91,53 +118,37 @@ pub(super) async fn request(
     let mut transaction = begin_immediate(writer).await?;
     let mut counter = Counter::open(counter::read(&mut transaction, ApprovalColumns::COUNTER).await?, codes)?;
     let revocations = counter::read(&mut transaction, RevocationColumns::COUNTER).await?;
-    let (equal, of_user, pending): (i64, i64, i64) = sqlx::query_as(
-        "SELECT (SELECT COUNT(*) FROM approvals
-                 WHERE digest = ?1 AND state IN ('pending', 'granted', 'denied') AND expires_at > ?2),
-                (SELECT COUNT(*) FROM approvals
-                 WHERE principal_iss = ?3 AND principal_sub = ?4
-                   AND (requested_at > ?5 OR (state = 'pending' AND expires_at > ?2))),
-                (SELECT COUNT(*) FILTER (WHERE state = 'pending') FROM approvals
-                 WHERE state IN ('pending', 'granted') AND expires_at > ?2)",
-    )
-    .bind(&row.digest)
-    .bind(row.requested_at.as_millisecond())
-    .bind(&row.principal_iss)
-    .bind(&row.principal_sub)
-    .bind(conditions.since.as_millisecond())
-    .fetch_one(&mut *transaction)
-    .await?;
-    if revocations.version() != conditions.known || equal > 0 {
-        return Ok(ApprovalRequested::Outdated);
-    }
-    if of_user >= i64::from(conditions.most_of_user) {
-        return Ok(ApprovalRequested::TooMany);
-    }
-    if pending >= i64::from(conditions.most_pending) {
-        return Ok(ApprovalRequested::Full);
+    let counts: ApprovalCounts = sqlx::query_as(COUNTS)
+        .bind(&row.digest)
+        .bind(row.requested_at.as_millisecond())
+        .bind(&row.principal_iss)
+        .bind(&row.principal_sub)
+        .bind(conditions.since.as_millisecond())
+        .fetch_one(&mut *transaction)
+        .await?;
+    if let Some(refused) = counts.refuse(conditions, revocations.version()) {
+        return Ok(refused);
     }
     let columns = ApprovalColumns::of(codes, &ApprovalRow { version: counter.next(), ..row.clone() });
     counter.set.toggle(codes, columns.stored_code());
-    let [id, digest, state, principal_iss, principal_sub, sub, tenant_id, agents] = columns.texts();
-    let [requested_at, expires_at, version] = columns.numbers();
     sqlx::query(
         "INSERT INTO approvals (id, digest, state, principal_iss, principal_sub, sub, tenant_id, agents, requested_at,
                                 expires_at, version, body, code)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
     )
-    .bind(id)
-    .bind(digest)
-    .bind(state)
-    .bind(principal_iss)
-    .bind(principal_sub)
-    .bind(sub)
-    .bind(tenant_id)
-    .bind(agents)
-    .bind(requested_at)
-    .bind(expires_at)
-    .bind(version)
-    .bind(columns.body())
-    .bind(columns.stored_code())
+    .bind(&columns.id)
+    .bind(&columns.digest)
+    .bind(&columns.state)
+    .bind(&columns.principal_iss)
+    .bind(&columns.principal_sub)
+    .bind(&columns.sub)
+    .bind(&columns.tenant_id)
+    .bind(&columns.agents)
+    .bind(columns.requested_at)
+    .bind(columns.expires_at)
+    .bind(columns.version)
+    .bind(&columns.body)
+    .bind(&columns.code)
     .execute(&mut *transaction)
     .await?;
     counter::write(&mut transaction, &counter.raised(codes)).await?;
@@ -234,10 +245,10 @@ async fn replace(
         )
         .bind(&before.id)
         .bind(before.stored_code())
-        .bind(after.state())
-        .bind(after.expires_at())
-        .bind(after.version())
-        .bind(after.body())
+        .bind(&after.state)
+        .bind(after.expires_at)
+        .bind(after.version)
+        .bind(&after.body)
         .bind(after.stored_code())
         .execute(&mut *connection)
         .await?;
@@ -249,23 +260,31 @@ async fn replace(
     Ok(replaced)
 }
 
-/// Deletes closed approvals a day after they expired, and removes them from the set.
-pub(super) async fn purge(writer: &SqlitePool, codes: &RowCodes, portion: u64) -> Result<u64, SqliteError> {
+/// Deletes a portion of the closed approvals after `place` that are kept no longer, and removes them from the
+/// set. Returns their number, and the place to go on after. Rows that were altered outside the servers stay.
+pub(super) async fn purge(
+    writer: &SqlitePool,
+    codes: &RowCodes,
+    portion: u64,
+    place: Place,
+) -> Result<(u64, Option<Place>), SqliteError> {
     let mut transaction = begin_immediate(writer).await?;
     let locked = counter::read(&mut transaction, ApprovalColumns::COUNTER).await?;
-    let kept_since = registry::now(&mut transaction).await?.saturating_sub(columns::millis(KEPT_CLOSED));
-    let closed: Vec<ApprovalColumns> = sqlx::query_as(
-        "SELECT id, digest, state, principal_iss, principal_sub, sub, tenant_id, agents, requested_at, expires_at, version,
-                body, code
-         FROM approvals WHERE expires_at <= ?1 AND state NOT IN ('pending', 'granted') LIMIT ?2",
-    )
-    .bind(kept_since)
-    .bind(portion.cast_signed())
-    .fetch_all(&mut *transaction)
-    .await?;
+    let now = registry::now(&mut transaction).await?;
+    let of_most: Option<i64> =
+        sqlx::query_scalar(KEPT_SINCE).bind(now).bind(MOST_CLOSED).fetch_optional(&mut *transaction).await?;
+    let kept_since = now.saturating_sub(columns::millis(KEPT_CLOSED)).max(of_most.unwrap_or(i64::MIN));
+    let closed: Vec<ApprovalColumns> = sqlx::query_as(CLOSED)
+        .bind(kept_since)
+        .bind(place.expires_at)
+        .bind(place.id)
+        .bind(portion.cast_signed())
+        .fetch_all(&mut *transaction)
+        .await?;
+    let next = closed.last().map(ApprovalColumns::place);
     let ids: Vec<&str> = coded::vouched_keys(&closed, codes).into_iter().map(|[id, ..]| id).collect();
     if ids.is_empty() {
-        return Ok(0);
+        return Ok((0, next));
     }
     let gone: Vec<Vec<u8>> =
         sqlx::query_scalar("DELETE FROM approvals WHERE id IN (SELECT value FROM json_each(?1)) RETURNING code")
@@ -276,5 +295,5 @@ pub(super) async fn purge(writer: &SqlitePool, codes: &RowCodes, portion: u64) -
     gone.iter().for_each(|code| counter.set.toggle(codes, code));
     counter::write(&mut transaction, &counter.sealed(codes)).await?;
     transaction.commit().await?;
-    Ok(u64::try_from(gone.len()).unwrap_or(u64::MAX))
+    Ok((u64::try_from(gone.len()).unwrap_or(u64::MAX), next))
 }

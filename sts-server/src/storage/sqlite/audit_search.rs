@@ -8,6 +8,7 @@ use sqlx::sqlite::Sqlite;
 use sqlx::{QueryBuilder, SqlitePool};
 
 use super::audit::SIZED_ROWS;
+use super::audit_uses;
 use super::begin_immediate;
 use super::error::SqliteError;
 use crate::storage::audit_members::{AuditSummary, SUMMARY_IDS, SummaryPart};
@@ -90,7 +91,7 @@ async fn ends(readers: &SqlitePool) -> Result<Option<(i64, i64)>, SqliteError> {
 /// servers may summarize at once, and their summaries of a segment are the same.
 pub(super) async fn summarize(readers: &SqlitePool, writer: &SqlitePool) -> Result<u64, SqliteError> {
     let Some((least, greatest)) = ends(readers).await? else { return Ok(0) };
-    let last = sqlx::query_scalar("SELECT MAX(segment) FROM audit_summaries").fetch_one(readers).await?;
+    let last = audit_uses::last_counted(readers).await?;
     let Some(segments) = unsummarized(least, greatest, last) else { return Ok(0) };
     let mut summaries: Vec<AuditSummary> = Vec::new();
     for segment in segments {
@@ -111,10 +112,11 @@ pub(super) async fn summarize(readers: &SqlitePool, writer: &SqlitePool) -> Resu
         .bind(least.div_euclid(SUMMARY_IDS))
         .execute(&mut *transaction)
         .await?;
-    for AuditSummary { segment, names, identifiers } in &summaries {
+    audit_uses::count(&mut transaction, &summaries).await?;
+    for AuditSummary { segment, names, identifiers, .. } in &summaries {
         sqlx::query(
-            "INSERT INTO audit_summaries (segment, names, identifiers) VALUES (?1, ?2, ?3)
-             ON CONFLICT (segment) DO NOTHING",
+            "INSERT INTO audit_summaries (segment, names, identifiers, counts_uses) VALUES (?1, ?2, ?3, 1)
+             ON CONFLICT (segment) DO UPDATE SET counts_uses = 1",
         )
         .bind(segment)
         .bind(names)

@@ -16,14 +16,15 @@ use sqlx::{Connection, Sqlite, SqlitePool, Transaction};
 use self::error::SqliteError;
 use super::{
     ApprovalChange, ApprovalChanges, ApprovalConditions, ApprovalRequested, ApprovalRow, AuditCheckpoint, AuditFilter,
-    AuditHead, AuditKeyRow, AuditPage, AuditRow, Changed, DatabaseState, EntryChange, EntryRow, Fresh, HeldApprovals,
-    KeyChanges, KeyRow, OneTimeValue, RecordRows, RevocationKind, RevocationRow, RowCodes, StorageError, Store, Stored,
-    StoredAuditRow, TableFault, TokenReference, TokenRow, Version, Versions,
+    AuditHead, AuditKeyRow, AuditPage, AuditRow, Changed, DatabaseState, DelegationUses, EntryChange, EntryRow, Fresh,
+    HeldApprovals, KeyChanges, KeyRow, OneTimeValue, RecordRows, RevocationKind, RevocationRow, RowCodes, StorageError,
+    Store, Stored, StoredAuditRow, TableFault, TokenReference, TokenRow, Version, Versions,
 };
 
 mod approval;
 mod audit;
 mod audit_search;
+mod audit_uses;
 mod counter;
 mod error;
 mod file;
@@ -282,6 +283,10 @@ impl Store for SqliteStore {
 
     async fn summarize_audit(&self) -> Result<u64, StorageError> {
         Ok(audit_search::summarize(&self.readers, &self.writer).await?)
+    }
+
+    async fn delegation_uses(&self, delegations: &[&str]) -> Result<DelegationUses, StorageError> {
+        Ok(audit_uses::uses(&self.audit, delegations).await?)
     }
 
     async fn purge(&self) -> Result<u64, StorageError> {

@@ -8,8 +8,9 @@ use sqlx::{Connection as _, PgConnection};
 use sts_tests::Operators;
 use sts_tests::postgres::{Cluster, Database};
 
-use super::CLIENTS;
+use super::{CLIENTS, standby};
 use crate::operator::Operator;
+use crate::proxy::{Network, Proxy};
 use crate::trial::{Home, Trial, now};
 use crate::{Outcome, Run};
 
@@ -22,23 +23,34 @@ const SEEN_WITHIN: Duration = Duration::from_secs(20);
 /// The longest that the kill switch may take while no commit ends.
 const REVOKED_WITHIN: Duration = Duration::from_secs(8);
 
-/// A primary, its synchronous standby, and servers with clients.
+/// Whether a commit waits for the standby.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Replication {
+    Synchronous,
+    Asynchronous,
+}
+
+/// A primary, its standby behind a network of its own, and servers with clients.
 struct Pair {
     primary: Cluster,
     standby: Cluster,
+    network: Proxy,
     database: Database,
     trial: Trial,
 }
 
 impl Pair {
-    async fn begin(run: &Run, options: &[(&str, &str)]) -> anyhow::Result<Self> {
+    async fn begin(run: &Run, replication: Replication, options: &[(&str, &str)]) -> anyhow::Result<Self> {
         let primary = Cluster::start().await;
         let database = primary.database().await;
-        let standby = primary.standby(primary.address()).await;
-        // After the backup, so that the promoted standby waits for no other.
-        primary.execute("ALTER SYSTEM SET synchronous_standby_names = '*'").await;
-        primary.execute("SELECT pg_reload_conf()").await;
-        synchronous_standby(database.url()).await?;
+        let network = Proxy::start(primary.address()).await?;
+        let standby = primary.standby(network.address()).await;
+        if replication == Replication::Synchronous {
+            // After the backup, so that the promoted standby waits for no other.
+            primary.execute("ALTER SYSTEM SET synchronous_standby_names = '*'").await;
+            primary.execute("SELECT pg_reload_conf()").await;
+            synchronous_standby(database.url()).await?;
+        }
         let url = database.url_at(&[primary.address(), standby.address()], "target_session_attrs=read-write");
         let mut trial = Trial::prepare(&Home { url, behind: None }, SERVERS, run.program.as_ref());
         trial.options(options);
@@ -46,7 +58,7 @@ impl Pair {
         trial.behind(database.url());
         trial.begin(CLIENTS).await;
         trial.tokens(CALM).await?;
-        Ok(Self { primary, standby, database, trial })
+        Ok(Self { primary, standby, network, database, trial })
     }
 
     /// Kills the primary and promotes the standby. Returns the time of the promotion, and the time from then until all servers issue.
@@ -61,25 +73,47 @@ impl Pair {
         self.trial.recover().await?;
         Ok([promotion, begun.elapsed()])
     }
+
+    async fn end(mut self, promotion: Duration, served: Duration) -> anyhow::Result<Outcome> {
+        self.trial.tokens(CALM).await?;
+        self.trial.notes.push(format!(
+            "promotion {} ms; all servers issue {} ms after it, without a restart",
+            promotion.as_millis(),
+            served.as_millis()
+        ));
+        Ok(Outcome::Held(self.trial.end().await?))
+    }
 }
 
 /// The primary is killed under load while its standby is synchronous: nothing that was acknowledged is lost.
 pub(super) async fn synchronous(run: Run) -> anyhow::Result<Outcome> {
-    let mut pair = Pair::begin(&run, &[("DATABASE__SYNCHRONOUS", "any")]).await?;
+    let mut pair = Pair::begin(&run, Replication::Synchronous, &[("DATABASE__SYNCHRONOUS", "any")]).await?;
     pair.trial.tokens(run.pick(CALM, 2_000)).await?;
     let [promotion, served] = pair.fail_over().await?;
-    pair.trial.tokens(CALM).await?;
-    pair.trial.notes.push(format!(
-        "promotion {} ms; all servers issue {} ms after it, without a restart",
-        promotion.as_millis(),
-        served.as_millis()
-    ));
-    Ok(Outcome::Held(pair.trial.end().await?))
+    pair.end(promotion, served).await
+}
+
+/// The same while its standby is asynchronous and behind: what it did not receive is lost, and nothing else.
+pub(super) async fn asynchronous(run: Run) -> anyhow::Result<Outcome> {
+    let mut pair = Pair::begin(&run, Replication::Asynchronous, &[]).await?;
+    let pause = pair.trial.load.pause().await;
+    standby::replicated(pair.database.url()).await?;
+    let replicated = pair.trial.load.ledger.len();
+    pair.network.set(Network::Down);
+    drop(pause);
+    pair.trial.tokens(run.pick(CALM, 500)).await?;
+    // A chain of two hops must not cross the failover: its first hop would be lost.
+    let pause = pair.trial.load.pause().await;
+    let in_gap = pair.trial.load.ledger.len() - replicated;
+    pair.trial.may_lose(in_gap);
+    let [promotion, served] = pair.fail_over().await?;
+    drop(pause);
+    pair.end(promotion, served).await
 }
 
 /// The only synchronous standby is missing: no token, not ready, 503 at once, a kill switch that works, and no more connections.
 pub(super) async fn dead(run: Run) -> anyhow::Result<Outcome> {
-    let mut pair = Pair::begin(&run, &[("DATABASE__SYNCHRONOUS", "any")]).await?;
+    let mut pair = Pair::begin(&run, Replication::Synchronous, &[("DATABASE__SYNCHRONOUS", "any")]).await?;
     let operator = Operator::new()?;
     let before = connections(pair.database.url()).await?;
     pair.trial.load.storm();

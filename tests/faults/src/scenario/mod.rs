@@ -5,17 +5,21 @@ mod crash;
 mod database;
 mod disk;
 mod failover;
+mod filled;
 mod hostile;
 mod hostile_memory;
 mod listeners;
 mod network;
 mod one_time;
+mod patroni;
 mod readers;
 mod registry;
 mod rotation;
 mod standby;
+mod suspect;
 mod tampered;
 mod together;
+mod upgrade;
 
 use std::pin::Pin;
 
@@ -211,6 +215,13 @@ pub const SCENARIOS: &[Scenario] = &[
         run: |run| Box::pin(registry::rollout(run)),
     },
     Scenario {
+        name: "upgrade",
+        about: "the schema is migrated under servers of the former release, which start again on it; servers go forward, back and forward: no \
+                request is refused",
+        in_ci: false,
+        run: |run| Box::pin(upgrade::forward_and_back(run)),
+    },
+    Scenario {
         name: "unreadable-row",
         about: "rows are altered past running servers: each is disabled alone; a row is deleted: 503 until `registry accept`",
         in_ci: true,
@@ -229,10 +240,22 @@ pub const SCENARIOS: &[Scenario] = &[
         run: |run| Box::pin(failover::synchronous(run)),
     },
     Scenario {
+        name: "failover-asynchronous",
+        about: "the same with an asynchronous standby that is behind: what it did not receive is lost, and nothing else",
+        in_ci: false,
+        run: |run| Box::pin(failover::asynchronous(run)),
+    },
+    Scenario {
         name: "standby-dead",
         about: "the only synchronous standby is missing: no token, not ready, 503 at once, the kill switch works, connections stay bounded",
         in_ci: false,
         run: |run| Box::pin(failover::dead(run)),
+    },
+    Scenario {
+        name: "patroni",
+        about: "Patroni with etcd: the leader is killed under load; nothing acknowledged is lost, served again in 30 s (root)",
+        in_ci: false,
+        run: |run| Box::pin(patroni::leader_killed(run)),
     },
     Scenario {
         name: "hostile",

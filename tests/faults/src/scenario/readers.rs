@@ -4,18 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::Context as _;
-use jiff::{SignedDuration, Timestamp};
 use reqwest::StatusCode;
-use sts_jose::{Clock as _, SystemClock, SystemEntropy};
-use sts_server::keys::MasterKey;
-use sts_server::record::{AuditWriter, Event, EventKind};
-use sts_server::storage::{self, AuditFilter};
 use sts_tests::{Operators, postgres};
 
-use super::CLIENTS;
+use super::{CLIENTS, filled, suspect};
 use crate::operator::Operator;
-use crate::shop::{Shop, service_request};
 use crate::trial::{Home, Trial, now};
 use crate::{Outcome, Run};
 
@@ -24,16 +17,11 @@ const READERS: usize = 24;
 /// The searches that they make, one after the other.
 const SEARCHES: [&str; 5] =
     ["since=1s&limit=1", "since=15m&limit=1000", "since=24h&limit=1000", "limit=1000", "correlation_id=none&since=24h"];
-/// The rows that are written at once.
-const BATCH: usize = 2_000;
-/// The longest that the kill switch or the following of a change may take. Both take much less.
+/// The longest that the kill switch may take. It takes much less.
 const PATIENCE: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// The tokens that come between two disablements.
 const BETWEEN: usize = 100;
-
-/// An agent that the clients do not use, to be disabled.
-const SUSPECT: &str = "suspect";
 
 /// The measurements.
 #[derive(Debug, Default)]
@@ -48,12 +36,11 @@ struct Seen {
 pub(super) async fn flood(run: Run) -> anyhow::Result<Outcome> {
     let database = postgres::database().await;
     let mut trial = Trial::prepare(&Home::at(database.url()), 2, run.program.as_ref());
-    let file = format!("{}{}", trial.load.shop.registry(), Shop::service(SUSPECT));
-    trial.folder.write("registry.toml", &file);
+    trial.folder.write("registry.toml", &suspect::registry(&trial));
     trial.options(&[("ADMIN__TOKENS", Operators::all().option.as_str())]);
     trial.start().await;
     let events = run.pick(200_000, 2_000_000);
-    let writer = fill(&trial, database.url(), events).await?;
+    let writer = filled::fill(&trial, database.url(), events).await?;
 
     let operator = Operator::new()?;
     trial.ask(CLIENTS, None);
@@ -68,7 +55,8 @@ pub(super) async fn flood(run: Run) -> anyhow::Result<Outcome> {
     for _ in 0..run.pick(5, 30) {
         trial.tokens(BETWEEN).await?;
         slowest_switch = slowest_switch.max(revoke(&operator, &flooded).await?);
-        slowest_follow = slowest_follow.max(disable(&trial, &operator, &elsewhere).await?);
+        slowest_follow =
+            slowest_follow.max(suspect::disable(&trial, &operator, &elsewhere, trial.server(0).public()).await?);
     }
     let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
     anyhow::ensure!(of(&seen.pages) > 0, "no page was read");
@@ -85,48 +73,8 @@ pub(super) async fn flood(run: Run) -> anyhow::Result<Outcome> {
     ));
     trial.load.end();
     // A chain as a whole can be removed: what the check at the end reads is what the servers wrote.
-    remove(database.url(), &writer).await?;
+    filled::remove(database.url(), &writer).await?;
     Ok(Outcome::Held(trial.end().await?))
-}
-
-/// Fills the audit log with events of the last hours, in a chain of their own; the name of the chain.
-async fn fill(trial: &Trial, url: &str, events: usize) -> anyhow::Result<String> {
-    let master = MasterKey::read(&trial.folder.path("master.key"))?;
-    let store = storage::open(url, 4, sts_tests::keyring::row_codes(&master)).await?;
-    let mut writer = AuditWriter::new(master.audit().clone(), &SystemEntropy);
-    let (begun, present) = (now(), SystemClock.now());
-    let mut name = String::new();
-    for first in (0..events).step_by(BATCH) {
-        let event = |number: usize| event(present, events - number);
-        let rows: Vec<_> = (first..events.min(first + BATCH)).map(|number| writer.seal(&event(number))).collect();
-        store.append_audit(&rows).await?;
-        name.clone_from(&rows.first().context("a row")?.writer);
-    }
-    eprintln!("{events} events in {:.0} s", begun.elapsed().as_secs_f64());
-    let some = store.audit(&AuditFilter::default(), 10).await?.rows;
-    anyhow::ensure!(!some.is_empty(), "an empty log");
-    store.close().await;
-    Ok(name)
-}
-
-/// An event of a refusal, so many turns of 2 ms ago.
-fn event(present: Timestamp, ago: usize) -> Event {
-    let milliseconds = i64::try_from(ago).unwrap_or(i64::MAX / 2).saturating_mul(2);
-    let at = present.checked_sub(SignedDuration::from_millis(milliseconds)).unwrap_or(present);
-    let mut event = Event::new(EventKind::TokenRefused, at);
-    event.correlation_id = Some(format!("filled-{ago}"));
-    event.client_id = Some("coordinator".to_owned());
-    event.sub = Some("alice".to_owned());
-    event.reason = Some("scope_beyond".to_owned());
-    event.detail = Some("an event as large as most of them ".repeat(8));
-    event
-}
-
-async fn remove(url: &str, writer: &str) -> anyhow::Result<()> {
-    let pool = sqlx::PgPool::connect(url).await?;
-    sqlx::query("DELETE FROM audit_events WHERE writer = $1").bind(writer).execute(&pool).await?;
-    pool.close().await;
-    Ok(())
 }
 
 fn http() -> reqwest::Client {
@@ -168,26 +116,4 @@ async fn revoke(operator: &Operator, admin: &str) -> anyhow::Result<Duration> {
     let took = operator.revoke_unknown(admin).await?;
     anyhow::ensure!(took < PATIENCE, "the kill switch took {took:?}");
     Ok(took)
-}
-
-/// Disables the agent at one server, waits until the other refuses it, and lets it in again; how long the other took to follow.
-async fn disable(trial: &Trial, operator: &Operator, elsewhere: &str) -> anyhow::Result<Duration> {
-    let base = trial.server(0).public();
-    until(trial, base, StatusCode::OK).await?;
-    operator.disable(elsewhere, SUSPECT).await?;
-    let begun = now();
-    until(trial, base, StatusCode::UNAUTHORIZED).await?;
-    let followed = begun.elapsed();
-    operator.enable(elsewhere, SUSPECT).await?;
-    Ok(followed)
-}
-
-/// Sends requests as the agent until the answer has this status.
-async fn until(trial: &Trial, base: &str, status: StatusCode) -> anyhow::Result<()> {
-    let begun = now();
-    while trial.load.status(base, &service_request(SUSPECT)).await != Some(status.as_u16()) {
-        anyhow::ensure!(begun.elapsed() < PATIENCE, "the agent does not get {status} within {PATIENCE:?}");
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
-    Ok(())
 }

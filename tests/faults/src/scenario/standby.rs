@@ -128,7 +128,7 @@ async fn inactive(trial: &Trial, tokens: &[String]) -> anyhow::Result<Duration> 
 }
 
 /// Waits until the standby of a primary has all that the primary wrote.
-async fn replicated(url: &str) -> anyhow::Result<()> {
+pub(super) async fn replicated(url: &str) -> anyhow::Result<()> {
     const BEHIND: &str = "SELECT count(*) FROM pg_stat_replication WHERE replay_lsn >= pg_current_wal_lsn()";
     let (begun, mut connection) = (now(), PgConnection::connect(url).await?);
     while sqlx::query_scalar::<_, i64>(BEHIND).fetch_one(&mut connection).await? != 1 {

@@ -3,6 +3,7 @@
 //! [`World`] is a billing agent that asks a ledger, with tokens of an STS; each test changes one thing in an envelope that is opened.
 
 mod answers;
+mod approved_actions;
 mod desk;
 mod flips;
 mod key_file;

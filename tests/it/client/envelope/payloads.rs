@@ -7,10 +7,20 @@ use sts_client::{CorrelationId, IdempotencyKey};
 use super::{Refund, TRACE_ID, World, claims, draft, refund};
 
 async fn by_reference(world: &World, headers: &http::HeaderMap, key: &str) -> Sealed {
-    let payload = serde_json::to_vec(&refund()).unwrap();
+    sealed_by_reference(world, headers, key, (Capability::ToolCall, &refund())).await
+}
+
+/// Seals a message whose payload is stored elsewhere.
+pub(super) async fn sealed_by_reference(
+    world: &World,
+    headers: &http::HeaderMap,
+    key: &str,
+    (capability, refund): (Capability, &Refund),
+) -> Sealed {
+    let payload = serde_json::to_vec(refund).unwrap();
     let uri = "https://files.shop.example/4711".parse().unwrap();
     let message = Message {
-        capability: Capability::ToolCall,
+        capability,
         scopes: "ledger:use refund:draft".parse().unwrap(),
         trace_id: &CorrelationId::from_text(TRACE_ID).unwrap(),
         idempotency_key: &IdempotencyKey::from_text(key).unwrap(),

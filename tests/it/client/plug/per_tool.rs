@@ -21,7 +21,7 @@ use sts_client::integrations::rmcp::{
     McpHttpClient, ToolGuardLayer, elicited_approval, propagation_error, url_elicitation, with_context,
 };
 use sts_client::test_util::{MockAnswer, MockSts};
-use sts_client::{CallContext, Caller, Error, Propagator, Route, Verifier};
+use sts_client::{CallContext, Caller, Error, Propagator, RefusalCode, Route, Verifier};
 use sts_tests::{Harness, Setup};
 
 use super::place::Place;
@@ -157,8 +157,8 @@ async fn the_details_of_a_call_are_those_of_its_context_that_permit_its_tool() {
     assert_eq!(bore(&place).last().unwrap().0, expected);
     let count = place.requests().len();
     let error = client.call("delete_customer", json!({}), Some(context)).await.unwrap_err();
-    let Some(Error::Misconfigured { what }) = propagation_error::<reqwest::Client>(&error) else { panic!("{error:?}") };
-    assert!(what.contains("permits its tool"), "{what}");
+    let Some(Error::Refused { code }) = propagation_error::<reqwest::Client>(&error) else { panic!("{error:?}") };
+    assert_eq!(*code, RefusalCode::INVALID_AUTHORIZATION_DETAILS);
     assert_eq!(place.requests().len(), count);
     // The session goes on without the details of one call.
     client.0.list_all_tools().await.unwrap_or_default();

@@ -1,11 +1,13 @@
 //! The agents: who they are, how they authenticate, whom they may call, who may call them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use askama::Template;
 use axum::extract::{Request, State};
 use axum::response::Response;
+use jiff::Timestamp;
+use sts_jose::KeySetHealth;
 
 use super::super::call::{self, Asked};
 use super::super::refused::Refused;
@@ -14,10 +16,10 @@ use super::super::{AdminApi, answer};
 use super::BASE;
 use super::face::Browser;
 use super::page::{self, Frame, posted};
-use super::words::{EventRow, RuleRow, href, path_with, tenants};
+use super::words::{EventRow, RuleRow, age, href, last_use, path_with, tenants, to_the_minute};
 use crate::admin::{AuditQuery, Denied, Precondition, PutEntry};
 use crate::config::Role;
-use crate::registry::{Agent, AgentAuth};
+use crate::registry::{Agent, AgentAuth, Delegation, SecretHashes};
 use crate::storage::{AuditOrder, EntryKind};
 
 /// The number of agents on a page, and of events on the page of an agent.
@@ -42,6 +44,8 @@ struct AgentRow {
     credentials: String,
     calls: usize,
     called_by: usize,
+    last_use: String,
+    expires_at: String,
 }
 
 #[derive(Template)]
@@ -52,7 +56,7 @@ struct One {
     href: String,
     is_disabled: bool,
     is_disabled_by_admin: bool,
-    credentials: String,
+    credentials: Vec<(&'static str, String)>,
     facts: Vec<(&'static str, String)>,
     calls: Vec<RuleRow>,
     called_by: Vec<RuleRow>,
@@ -84,48 +88,66 @@ pub(super) async fn list(State(api): State<AdminApi>, request: Request) -> Respo
             *calls.entry(rule.actor.as_str()).or_insert(0_usize) += 1;
             *called_by.entry(rule.target.as_str()).or_insert(0_usize) += 1;
         }
-        let agents = shown.into_iter().take(AGENTS).map(|agent| AgentRow {
+        let shown: Vec<&Agent> = shown.into_iter().take(AGENTS).collect();
+        let ids: HashSet<&str> = shown.iter().map(|agent| agent.id.as_str()).collect();
+        let is_of_shown = |rule: &&Delegation| ids.contains(rule.actor.as_str()) || ids.contains(rule.target.as_str());
+        let rules: Vec<&Delegation> = registry.all_delegations().filter(is_of_shown).collect();
+        let uses = api.administration.uses(&rules).await?;
+        let mut last_uses: HashMap<&str, Timestamp> = HashMap::new();
+        for rule in rules {
+            let Some(at) = uses.of(rule) else { continue };
+            for agent in [&rule.actor, &rule.target] {
+                let last = last_uses.entry(agent).or_insert(at);
+                *last = at.max(*last);
+            }
+        }
+        let now = api.app.sts.now();
+        let agents = shown.into_iter().map(|agent| AgentRow {
             href: href("agents", &agent.id),
             id: agent.id.clone(),
             owner: agent.owner.clone().unwrap_or_default(),
             is_disabled: agent.disabled,
-            credentials: credentials(agent.auth.as_ref()),
+            credentials: kinds(agent.auth.as_ref()),
             calls: calls.get(agent.id.as_str()).copied().unwrap_or_default(),
             called_by: called_by.get(agent.id.as_str()).copied().unwrap_or_default(),
+            last_use: last_use(last_uses.get(agent.id.as_str()).copied(), now),
+            expires_at: agent.expires_at.map(to_the_minute).unwrap_or_default(),
         });
         let agents = agents.collect();
         let page = List { frame: Frame::new(&api, &asked), query, agents, count, next };
         Ok::<_, Refused>(answer::page(&page))
     };
-    call::answer_as(Browser, api, request, (Role::Reader, Turn::Act), act).await
+    call::answer_as(Browser, api, request, (Role::Reader, Turn::Search), act).await
 }
 
 /// Shows one agent.
 pub(super) async fn one(State(api): State<AdminApi>, request: Request) -> Response {
     let act = async move |api: AdminApi, asked: Asked| {
         let id = asked.id()?;
-        let entry = api.administration.entry(EntryKind::Agent, &id).await?;
+        let snapshot = api.app.sts.snapshot();
+        let registry = &snapshot.registry;
+        let agent = registry.agent(&id).ok_or(Denied::NotFound)?;
         let query = AuditQuery { agent: Some(id.clone()), ..AuditQuery::default() };
         let filter = api.administration.audit_filter(&query, AuditOrder::NewestFirst);
         let found = api.administration.audit(&filter, EVENTS).await?;
-        let snapshot = api.app.sts.snapshot();
-        let registry = &snapshot.registry;
-        let agent = registry.agents().map(Arc::as_ref).find(|agent| agent.id == id);
-        let mut calls: Vec<_> = registry.all_delegations().filter(|rule| rule.actor == id).map(RuleRow::of).collect();
-        let mut called_by: Vec<_> =
-            registry.all_delegations().filter(|rule| rule.target == id).map(RuleRow::of).collect();
-        for rules in [&mut calls, &mut called_by] {
-            rules.sort_unstable_by(|left, right| left.id.cmp(&right.id));
-        }
+        let mut rules: Vec<&Delegation> =
+            registry.all_delegations().filter(|rule| rule.actor == id || rule.target == id).collect();
+        rules.sort_unstable_by(|left, right| left.id.cmp(&right.id));
+        let uses = api.administration.uses(&rules).await?;
+        let now = api.app.sts.now();
+        let shown = |is_shown: &dyn Fn(&Delegation) -> bool| {
+            let rules = rules.iter().copied().filter(|rule| is_shown(rule));
+            rules.map(|rule| RuleRow::used(rule, registry, &uses, now)).collect()
+        };
         let page = One {
             frame: Frame::new(&api, &asked),
             href: href("agents", &id),
-            is_disabled: agent.is_none_or(|agent| agent.disabled),
-            is_disabled_by_admin: entry.disabled_by_admin,
-            credentials: credentials(agent.and_then(|agent| agent.auth.as_ref())),
-            facts: agent.map(facts).unwrap_or_default(),
-            calls,
-            called_by,
+            is_disabled: agent.disabled,
+            is_disabled_by_admin: registry.is_disabled_by_admin(&id),
+            credentials: credentials(agent.auth.as_ref(), snapshot.trusted.agent_health(&id), now),
+            facts: facts(agent, last_use(uses.of_any(rules.iter().copied()), now)),
+            calls: shown(&|rule| rule.actor == id),
+            called_by: shown(&|rule| rule.target == id),
             events: found.rows.iter().map(EventRow::of).collect(),
             id,
         };
@@ -157,8 +179,33 @@ pub(super) async fn disable(State(api): State<AdminApi>, request: Request) -> Re
     call::answer_as(Browser, api, request, (Role::Operator, Turn::Act), act).await
 }
 
+/// Returns the credentials of an agent, each with what is known of it, never a value. The registry
+/// does not know when a secret was made.
+fn credentials(auth: Option<&AgentAuth>, keys: Option<KeySetHealth>, now: Timestamp) -> Vec<(&'static str, String)> {
+    let Some(auth) = auth else { return vec![("None", "it only receives".to_owned())] };
+    let secrets = |hashes: &SecretHashes| match hashes.as_slice().len() {
+        1 => "one".to_owned(),
+        count => format!("{count}: one replaces the other"),
+    };
+    let secret = auth.client_secret_hash.as_ref().or(auth.client_secret_sha256.as_ref()).map(secrets);
+    let key = match (&auth.jwks_uri, &auth.jwks) {
+        (Some(url), _) => {
+            let read = keys.and_then(|keys| keys.fetched_at).map(|at| format!("read {} ago", age(now, at)));
+            let failing = keys.filter(|keys| keys.failing).map(|_| ", the last read failed").unwrap_or_default();
+            Some(format!("keys of {url}, {}{failing}", read.unwrap_or_else(|| "never read".to_owned())))
+        }
+        (None, Some(_)) => Some("keys in the registry".to_owned()),
+        (None, None) => None,
+    };
+    let certificate = auth.certificate_names().map(|(_, name)| name.to_owned()).next();
+    let workloads = auth.workload.iter().map(|workload| format!("{} of {}", workload.subject, workload.issuer));
+    let one = [("Secret", secret), ("Private key", key), ("Client certificate", certificate)];
+    let one = one.into_iter().filter_map(|(kind, what)| Some((kind, what?)));
+    one.chain(workloads.map(|workload| ("Workload token", workload))).collect()
+}
+
 /// Returns the kinds of credentials of an agent.
-fn credentials(auth: Option<&AgentAuth>) -> String {
+fn kinds(auth: Option<&AgentAuth>) -> String {
     let Some(auth) = auth else { return "none: it only receives".to_owned() };
     let has_certificate = auth.tls_client_auth_san_uri.is_some()
         || auth.tls_client_auth_san_dns.is_some()
@@ -174,7 +221,7 @@ fn credentials(auth: Option<&AgentAuth>) -> String {
 }
 
 /// Returns what an agent's entry says of the agent and of tokens.
-fn facts(agent: &Agent) -> Vec<(&'static str, String)> {
+fn facts(agent: &Agent, last_use: String) -> Vec<(&'static str, String)> {
     let bound = match (agent.dpop_bound_access_tokens, agent.tls_client_certificate_bound_access_tokens) {
         (true, true) => "to a DPoP key and a client certificate",
         (true, false) => "to a DPoP key",
@@ -190,6 +237,7 @@ fn facts(agent: &Agent) -> Vec<(&'static str, String)> {
     let said = [("Owner", agent.owner.clone()), ("Purpose", agent.purpose.clone()), ("Expires", expires_at)];
     let said = said.into_iter().map(|(name, value)| (name, value.unwrap_or_else(|| "not said".to_owned())));
     let facts = [
+        ("Last use", last_use),
         ("Audience", agent.audience().join(" ")),
         ("Tenants", tenants(&agent.tenants)),
         ("Longest token for it", agent.token_ttl.to_string()),

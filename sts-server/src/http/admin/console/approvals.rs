@@ -10,9 +10,9 @@ use super::super::turns::Turn;
 use super::super::{AdminApi, answer};
 use super::face::Browser;
 use super::page::{self, Frame, posted};
-use super::words::href;
+use super::words::{href, path_with};
 use crate::admin::Denied;
-use crate::approval::{ApprovalAct, SeenApproval};
+use crate::approval::{ApprovalAct, ApprovalList, ApprovalPage, SeenApproval};
 use crate::config::Role;
 use crate::document::FieldFault;
 
@@ -20,19 +20,25 @@ use crate::document::FieldFault;
 const PATH: &str = "/console/approvals";
 /// The most approvals of each list on the page.
 const MOST: usize = 200;
+/// The lists: name, title and approvals.
+const LISTS: [(&str, &str, ApprovalList); 3] = [
+    ("pending", "Waiting", ApprovalList::Pending),
+    ("granted", "Granted", ApprovalList::Granted),
+    ("closed", "Closed", ApprovalList::Closed),
+];
 
 #[derive(Template)]
 #[template(path = "console/approvals.html")]
 struct ApprovalsPage {
     frame: Frame,
-    lists: [ApprovalList; 3],
+    lists: Vec<ShownList>,
 }
 
-/// The approvals of one state, and how many more there are.
-struct ApprovalList {
+/// A page of the approvals of one list, and the address of its next page.
+struct ShownList {
     title: &'static str,
     rows: Vec<ApprovalRow>,
-    more: usize,
+    next: Option<String>,
 }
 
 /// An approval, in full: persons see everything that is bound.
@@ -47,26 +53,22 @@ struct ApprovalRow {
     may_withdraw: bool,
 }
 
-/// Shows the approvals: those that wait, the oldest first, then those that were decided.
+/// Shows the approvals: those that wait, the oldest first, then those that were decided. The next page of a
+/// list has this list alone.
 pub(super) async fn list(State(api): State<AdminApi>, request: Request) -> Response {
     let act = async move |api: AdminApi, asked: Asked| {
-        asked.query(&[])?;
+        let given = asked.query(&["list", "after"])?;
+        let (alone, after) = (given.get("list"), given.get("after"));
         let frame = Frame::new(&api, &asked);
-        let rows = api.administration.approvals().await?;
+        api.app.sts.refresh().await?;
+        let (snapshot, now) = (api.app.sts.snapshot(), api.app.sts.now());
         let may_decide = frame.role >= Role::Operator;
-        let (mut waiting, mut granted, mut closed) = (Vec::new(), Vec::new(), Vec::new());
-        for seen in rows {
-            let list = match seen.state {
-                "pending" => &mut waiting,
-                "granted" => &mut granted,
-                _ => &mut closed,
-            };
-            list.push(ApprovalRow::of(seen, may_decide));
-        }
-        // The last closed approval comes first.
-        closed.reverse();
-        let lists = [("Waiting", waiting), ("Granted", granted), ("Closed", closed)];
-        let lists = lists.map(|(title, rows)| ApprovalList::of(title, rows));
+        let shown = LISTS.into_iter().filter(|(name, ..)| alone.is_none_or(|alone| alone == *name));
+        let lists = shown.map(|(name, title, list)| {
+            let page = snapshot.approvals.page(list, after.filter(|_| alone.is_some()), MOST, now);
+            ShownList::of((name, title), page, may_decide)
+        });
+        let lists = lists.collect();
         Ok::<_, Refused>(answer::page(&ApprovalsPage { frame, lists }))
     };
     call::answer_as(Browser, api, request, (Role::Reader, Turn::Act), act).await
@@ -92,17 +94,17 @@ pub(super) async fn decide(State(api): State<AdminApi>, request: Request) -> Res
     call::answer_as(Browser, api, request, (Role::Operator, Turn::Act), act).await
 }
 
-impl ApprovalList {
-    fn of(title: &'static str, mut rows: Vec<ApprovalRow>) -> Self {
-        let more = rows.len().saturating_sub(MOST);
-        rows.truncate(MOST);
-        Self { title, rows, more }
+impl ShownList {
+    fn of((name, title): (&str, &'static str), page: ApprovalPage, may_decide: bool) -> Self {
+        let next = page.next.map(|after| path_with(PATH, &[("list", name), ("after", &after)]));
+        let rows = page.approvals.into_iter().map(|seen| ApprovalRow::of(seen, may_decide)).collect();
+        Self { title, rows, next }
     }
 }
 
 impl ApprovalRow {
     fn of(seen: SeenApproval, may_decide: bool) -> Self {
-        let is_open = matches!(seen.state, "pending" | "granted");
+        let is_open = matches!(&*seen.state, "pending" | "granted");
         Self {
             href: href("approvals", &seen.id),
             chain: seen.actors.join(" < "),

@@ -1,4 +1,4 @@
-//! What happened: a search of the audit log, a transaction as a tree, and one event.
+//! What happened: a search of the audit log, and a transaction as a tree.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,13 +11,14 @@ use super::super::call::{self, Asked};
 use super::super::refused::Refused;
 use super::super::turns::Turn;
 use super::super::{AdminApi, answer};
+use super::event::why_refused;
 use super::face::Browser;
 use super::page::Frame;
-use super::words::{EventRow, at, href, path_with};
+use super::words::{EventRow, path_with};
 use crate::admin::{AuditQuery, Denied};
 use crate::config::Role;
 use crate::record::{Event, event_of};
-use crate::storage::{AuditFilter, AuditOrder, StoredAuditRow};
+use crate::storage::{AuditOrder, StoredAuditRow};
 
 /// The maximum number of events of a drawn transaction, and of pages of the log that are searched for
 /// them.
@@ -234,77 +235,4 @@ fn node(
 /// Returns the life of an issued token, in seconds.
 fn life(event: &Event) -> Option<i64> {
     event.exp.map(|exp| exp.saturating_sub(event.at.as_second()).max(0))
-}
-
-#[derive(Template)]
-#[template(path = "console/event.html")]
-struct EventPage {
-    frame: Frame,
-    id: i64,
-    at: String,
-    word: String,
-    members: Vec<Member>,
-    chain_href: Option<String>,
-    why_href: Option<String>,
-}
-
-/// A member of an event.
-struct Member {
-    name: String,
-    value: String,
-    /// A search of the events with the same value.
-    href: Option<String>,
-}
-
-/// Shows one event with all its members.
-pub(super) async fn event(State(api): State<AdminApi>, request: Request) -> Response {
-    let act = async move |api: AdminApi, asked: Asked| {
-        let id: i64 = asked.id()?.parse().ok().ok_or(Denied::NotFound)?;
-        let filter =
-            AuditFilter { order: AuditOrder::OldestFirst, after_id: id.checked_sub(1), ..AuditFilter::default() };
-        let found = api.administration.audit(&filter, 1).await?;
-        let row = found.rows.into_iter().find(|row| row.id == id).ok_or(Denied::NotFound)?;
-        let event = event_of(&row.row).ok_or(Denied::NotFound)?;
-        let members = serde_json::to_value(&event).ok();
-        let members = members.as_ref().and_then(serde_json::Value::as_object).into_iter().flatten();
-        let members = members.map(|(name, value)| {
-            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            let field = if name == "tenant_id" { "tenant" } else { name.as_str() };
-            let is_field = FIELDS.iter().any(|(known, _)| *known == field);
-            let href = is_field.then(|| path_with("/console/chains", &[(field, &value)]));
-            Member { name: name.clone(), value, href }
-        });
-        let page = EventPage {
-            frame: Frame::new(&api, &asked),
-            id,
-            at: at(&event),
-            word: event.event.word().to_owned(),
-            members: members.collect(),
-            chain_href: event.txn.as_deref().map(|txn| href("chains", txn)),
-            why_href: why_refused(&event),
-        };
-        Ok::<_, Refused>(answer::page(&page))
-    };
-    call::answer_as(Browser, api, request, (Role::Reader, Turn::Search), act).await
-}
-
-/// Returns the path of the explanation of a refused request.
-fn why_refused(event: &Event) -> Option<String> {
-    let (Some(_), Some(client), Some(target)) = (&event.reason, &event.client_id, &event.target) else { return None };
-    let text = |value: &Option<String>| value.clone().unwrap_or_default();
-    let scope = event.requested_scope.as_ref().map(ToString::to_string).unwrap_or_default();
-    let tenant = event.tenant_id.as_ref().map(ToString::to_string).unwrap_or_default();
-    // A refusal before step 5 has the chain of the subject token, without the client.
-    let before = event.actors.iter().skip(usize::from(event.actors.first() == Some(client)));
-    let chain = before.cloned().collect::<Vec<_>>().join(" ");
-    let pairs: [(&str, &str); 7] = [
-        ("actor", client),
-        ("target", target),
-        ("scope", &scope),
-        ("issuer", &text(&event.subject_issuer)),
-        ("sub", &text(&event.sub)),
-        ("tenant", &tenant),
-        ("chain", &chain),
-    ];
-    Some(path_with("/console/why", &pairs))
 }

@@ -1,6 +1,6 @@
 //! Who may call whom: the delegations as a graph, drawn as SVG.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use askama::Template;
 use axum::extract::{Request, State};
@@ -27,11 +27,11 @@ const ARROWS: usize = 300;
 const HOPS: usize = 2;
 /// The sizes in the drawing, in its own units.
 const CHARACTER: f64 = 7.4;
+const LABEL_CHARACTER: f64 = 5.6;
 const BOX_HEIGHT: f64 = 30.0;
 const MARGIN: f64 = 20.0;
 const SPACING: f64 = 26.0;
-/// The space between two layers, with and without the scopes of their arrows.
-const LABELLED_GAP: f64 = 130.0;
+/// The space between two layers, without the labels of their arrows.
 const GAP: f64 = 50.0;
 /// The maximum number of arrows that are labelled. Beyond, their titles and the table have the scopes.
 const LABELLED: usize = 40;
@@ -74,6 +74,8 @@ struct Arrow {
     path: String,
     title: String,
     label: Option<ArrowLabel>,
+    needs_approval: bool,
+    is_bound: bool,
     is_disabled: bool,
 }
 
@@ -96,7 +98,6 @@ pub(super) async fn graph(State(api): State<AdminApi>, request: Request) -> Resp
         let registry = &snapshot.registry;
         let mut rules: Vec<&Delegation> = registry.all_delegations().collect();
         rules.retain(|rule| wanted.as_ref().is_none_or(|tenant| rule.tenants.contain(Some(tenant))));
-        rules.sort_unstable_by(|left, right| left.id.cmp(&right.id));
         if !agent.is_empty() {
             let near = neighbourhood(&rules, &agent, hops);
             rules.retain(|rule| near.contains(rule.actor.as_str()) && near.contains(rule.target.as_str()));
@@ -104,7 +105,7 @@ pub(super) async fn graph(State(api): State<AdminApi>, request: Request) -> Resp
         let (rules, left_out) = bounded(rules);
         let disabled: BTreeSet<String> =
             registry.agents().filter(|agent| agent.disabled).map(|agent| agent.id.clone()).collect();
-        let rules: Vec<RuleRow> = rules.into_iter().map(RuleRow::of).collect();
+        let rules: Vec<RuleRow> = rules.into_iter().map(|rule| RuleRow::of(rule, registry)).collect();
         let center = agent.clone();
         // The layout computes for milliseconds, which a worker of the requests must not.
         let drawn = tokio::task::spawn_blocking(move || {
@@ -119,33 +120,40 @@ pub(super) async fn graph(State(api): State<AdminApi>, request: Request) -> Resp
 }
 
 /// Returns the agents that are at most so many calls away, in either direction.
-fn neighbourhood<'a>(rules: &[&'a Delegation], center: &'a str, hops: usize) -> BTreeSet<&'a str> {
-    let mut near = BTreeSet::from([center]);
+fn neighbourhood<'a>(rules: &[&'a Delegation], center: &'a str, hops: usize) -> HashSet<&'a str> {
+    let mut beside: HashMap<&str, Vec<&str>> = HashMap::new();
+    for rule in rules {
+        beside.entry(&rule.actor).or_default().push(&rule.target);
+        beside.entry(&rule.target).or_default().push(&rule.actor);
+    }
+    let (mut near, mut last) = (HashSet::from([center]), vec![center]);
     for _ in 0..hops {
-        let next: Vec<&str> = rules
-            .iter()
-            .filter(|rule| near.contains(rule.actor.as_str()) || near.contains(rule.target.as_str()))
-            .flat_map(|rule| [rule.actor.as_str(), rule.target.as_str()])
-            .collect();
-        near.extend(next);
+        let next = last.iter().filter_map(|agent| beside.get(agent)).flatten().copied();
+        last = next.filter(|agent| near.insert(agent)).collect();
     }
     near
 }
 
-/// Returns as many rules as are drawn, and the number of the others.
-fn bounded(rules: Vec<&Delegation>) -> (Vec<&Delegation>, usize) {
+/// Returns as many rules as are drawn, the first by id, and the number of the others.
+fn bounded(mut rules: Vec<&Delegation>) -> (Vec<&Delegation>, usize) {
     let count = rules.len();
-    let mut agents = BTreeSet::new();
-    let drawn: Vec<&Delegation> = rules
-        .into_iter()
-        .take(ARROWS)
-        .take_while(|rule| {
+    if count > ARROWS {
+        rules.select_nth_unstable_by(ARROWS, |left, right| left.id.cmp(&right.id));
+        rules.truncate(ARROWS);
+    }
+    rules.sort_unstable_by(|left, right| left.id.cmp(&right.id));
+    let mut agents = HashSet::new();
+    rules.retain(|rule| {
+        let new =
+            [rule.actor.as_str(), rule.target.as_str()].into_iter().filter(|agent| !agents.contains(agent)).count();
+        let is_drawn = agents.len() + new <= DRAWN;
+        if is_drawn {
             agents.extend([rule.actor.as_str(), rule.target.as_str()]);
-            agents.len() <= DRAWN
-        })
-        .collect();
-    let left_out = count.saturating_sub(drawn.len());
-    (drawn, left_out)
+        }
+        is_drawn
+    });
+    let left_out = count.saturating_sub(rules.len());
+    (rules, left_out)
 }
 
 /// Lays the agents out in layers from left to right, and draws them.
@@ -154,7 +162,9 @@ fn draw(rules: &[RuleRow], center: &str, disabled: &BTreeSet<String>) -> Drawing
     let numbers: BTreeMap<&str, u32> = names.iter().copied().zip(0..).collect();
     let number = |name: &str| numbers.get(name).copied().unwrap_or_default();
     let is_labelled = rules.len() <= LABELLED;
-    let gap = if is_labelled { LABELLED_GAP } else { GAP };
+    let longest = rules.iter().map(|rule| arrow_label(rule).chars().count()).max().unwrap_or_default();
+    let longest = f64::from(u32::try_from(longest).unwrap_or_default());
+    let gap = if is_labelled { longest.mul_add(LABEL_CHARACTER, GAP) } else { GAP };
     // The layout goes from top to bottom, so width and height are exchanged.
     let vertices: Vec<(u32, (f64, f64))> =
         numbers.iter().map(|(name, number)| (*number, (BOX_HEIGHT, width(name) + gap))).collect();
@@ -204,15 +214,34 @@ fn draw(rules: &[RuleRow], center: &str, disabled: &BTreeSet<String>) -> Drawing
         let (from, to) = (place(&rule.actor), place(&rule.target));
         let (x1, y1) = (from.0 + width(&rule.actor), from.1 + BOX_HEIGHT / 2.0);
         let (x2, y2) = (to.0, to.1 + BOX_HEIGHT / 2.0);
-        let text = shortened(&rule.scopes, LABEL_CHARS);
+        let approval =
+            if rule.approval.is_empty() { String::new() } else { format!("; approval by {}", rule.approval) };
+        let text = arrow_label(rule);
         Arrow {
             path: curve((x1, y1), (x2, y2)),
-            title: format!("{} may call {}: {}", rule.actor, rule.target, rule.scopes),
+            title: format!(
+                "{} may call {}: {}{approval}; bound to: {}",
+                rule.actor, rule.target, rule.scopes, rule.binding
+            ),
+            needs_approval: !rule.approval.is_empty(),
+            is_bound: is_bound(rule),
             label: is_labelled.then(|| ArrowLabel { x: f64::midpoint(x1, x2), y: f64::midpoint(y1, y2) - 5.0, text }),
             is_disabled: rule.is_disabled,
         }
     });
     Drawing { width: width_of_all + MARGIN, height: offset, arrows: arrows.collect(), boxes }
+}
+
+/// Returns the label of an arrow: its scopes, and whether it needs an approval or a key.
+fn arrow_label(rule: &RuleRow) -> String {
+    let marks = [(!rule.approval.is_empty(), " + approval"), (is_bound(rule), " + key")];
+    let marks: String = marks.into_iter().filter_map(|(is_so, mark)| is_so.then_some(mark)).collect();
+    format!("{}{marks}", shortened(&rule.scopes, LABEL_CHARS))
+}
+
+/// Returns true if each token of the delegation is bound to a key.
+fn is_bound(rule: &RuleRow) -> bool {
+    matches!(rule.binding, "DPoP key" | "client certificate" | "DPoP key and client certificate")
 }
 
 /// Returns a curve from the right side of a box to the left side of another.

@@ -11,6 +11,7 @@ mod agents;
 mod approvals;
 mod chains;
 mod escape;
+mod event;
 mod face;
 mod graph;
 mod guard;
@@ -62,7 +63,7 @@ fn routes() -> Router<AdminApi> {
         .route("/why", get(why::ask).post(why::explain))
         .route("/chains", get(chains::search))
         .route("/chains/{txn}", get(chains::chain))
-        .route("/events/{id}", get(chains::event))
+        .route("/events/{id}", get(event::event))
         .route("/stop", get(stop::ask).post(stop::stop))
         .route("/stop/lift", post(stop::lift))
         .route("/health", get(health::health))

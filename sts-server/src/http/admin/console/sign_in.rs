@@ -122,8 +122,8 @@ async fn of_form(api: &AdminApi, intake: &Intake<'_>, body: Body) -> Result<Resp
 
 async fn to_issuer(api: &AdminApi) -> Result<Response, Refused> {
     let sign_in = api.access.sign_in().ok_or(Refused::Endpoint)?;
-    let (url, pending) = sign_in.begin().await.map_err(Refused::SignIn)?;
-    let sealed = api.administration.keep_sign_in(&pending).ok_or(Refused::Ended)?;
+    let (url, sealed) = api.administration.begin_sign_in(sign_in).await.map_err(Refused::SignIn)?;
+    let sealed = sealed.ok_or(Refused::Ended)?;
     let response = Redirect::to(url.as_str()).into_response();
     Ok(with_cookie(response, &format!("{SIGN_IN_COOKIE_NAME}={sealed}; {PENDING}")))
 }

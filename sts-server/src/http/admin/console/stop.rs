@@ -11,7 +11,7 @@ use super::super::turns::Turn;
 use super::super::{AdminApi, answer};
 use super::face::Browser;
 use super::page::{self, Frame, posted};
-use crate::admin::{Denied, Named, Reached, StandingRevocation, Wrong};
+use crate::admin::{Denied, Named, Reached, RevokeRequest, StandingRevocation, Wrong};
 use crate::config::Role;
 use crate::document::FieldFault;
 
@@ -19,14 +19,20 @@ use crate::document::FieldFault;
 const PATH: &str = "/console/stop";
 
 /// The kinds of what can be stopped, and their names on the page.
-const KINDS: [(&str, &str); 5] =
-    [("agent", "Agent"), ("sub", "User"), ("tenant", "Tenant"), ("txn", "Transaction (txn)"), ("jti", "Token (jti)")];
+const KINDS: [(&str, &str); 6] = [
+    ("agent", "Agent"),
+    ("owner", "All agents of an owner"),
+    ("sub", "User"),
+    ("tenant", "Tenant"),
+    ("txn", "Transaction (txn)"),
+    ("jti", "Token (jti)"),
+];
 
 #[derive(Template)]
 #[template(path = "console/stop.html")]
 struct Stop {
     frame: Frame,
-    kinds: [(&'static str, &'static str); 5],
+    kinds: [(&'static str, &'static str); 6],
     kind: String,
     name: String,
     issuer: String,
@@ -48,15 +54,17 @@ struct Standing {
 /// Shows what is stopped. With a name in the query, also what a revocation of it would reach.
 pub(super) async fn ask(State(api): State<AdminApi>, request: Request) -> Response {
     let act = async move |api: AdminApi, asked: Asked| {
-        let given = asked.query(&["kind", "name", "agent", "sub", "tenant", "txn", "jti", "issuer", "hold"])?;
+        let given =
+            asked.query(&["kind", "name", "agent", "owner", "sub", "tenant", "txn", "jti", "issuer", "hold"])?;
         let direct = KINDS.into_iter().find_map(|(kind, _)| Some((kind, given.get(kind)?)));
         let (kind, name) = direct.unwrap_or((kind(&given), given.get("name").unwrap_or_default()));
         let (issuer, hold) = (given.get("issuer").unwrap_or_default(), given.get("hold").is_some());
         let reached = if name.is_empty() {
             None
         } else {
-            let request = named(kind, name, issuer, hold).request(api.administration.issuer()).map_err(wrong)?;
-            Some(api.administration.reach(&request.revocation).await?)
+            let requests = requests(&api, named(kind, name, issuer, hold)).await?;
+            let revocations: Vec<_> = requests.into_iter().map(|request| request.revocation).collect();
+            Some(api.administration.reach(&revocations).await?)
         };
         let mut standing = api.administration.revocations().await?;
         standing.sort_by_key(|standing| std::cmp::Reverse(standing.at));
@@ -86,8 +94,7 @@ pub(super) async fn stop(State(api): State<AdminApi>, request: Request) -> Respo
         }
         let issuer = form.get("issuer").unwrap_or_default();
         let named = named(kind(&form), name, issuer, form.get("hold").is_some());
-        let request = named.request(api.administration.issuer()).map_err(wrong)?;
-        api.administration.revoke(&request, &asked.by).await?;
+        api.administration.revoke_named(&named, &asked.by).await?;
         api.app.sts.refresh().await?;
         Ok::<_, Refused>(page::see(PATH))
     };
@@ -109,6 +116,13 @@ pub(super) async fn lift(State(api): State<AdminApi>, request: Request) -> Respo
     call::answer_as(Browser, api, request, (Role::Operator, Turn::None), act).await
 }
 
+/// Returns the revocations of what a form names: one, or those of the agents of an owner.
+async fn requests(api: &AdminApi, named: Named) -> Result<Vec<RevokeRequest>, Denied> {
+    let each = api.administration.each_of(named).await?;
+    let requests = each.iter().map(|named| named.request(api.administration.issuer()));
+    requests.collect::<Result<Vec<_>, _>>().map_err(wrong)
+}
+
 /// Returns the kind that a form names; an agent, if it names none that is known.
 fn kind(form: &Form) -> &'static str {
     let named = form.get("kind");
@@ -123,6 +137,7 @@ fn named(kind: &str, name: &str, issuer: &str, hold: bool) -> Named {
         sub: of("sub"),
         agent: of("agent"),
         tenant: of("tenant"),
+        owner: of("owner"),
         issuer: (!issuer.is_empty()).then(|| issuer.to_owned()),
         hold,
         unknown: false,

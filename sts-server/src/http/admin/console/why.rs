@@ -1,5 +1,7 @@
 //! Why a request is allowed or refused: the form of an explanation, and its steps.
 
+use std::borrow::Cow;
+
 use askama::Template;
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -48,7 +50,7 @@ const FIELDS: [(&str, &str, &str); 8] = [
 
 /// An explanation as the page shows it.
 struct Shown {
-    steps: Vec<(&'static str, String)>,
+    steps: Vec<(Cow<'static, str>, String)>,
     tokens: Vec<(String, Vec<Compared>)>,
     is_allowed: bool,
     summary: String,
@@ -179,7 +181,7 @@ fn shown(explanation: Explanation) -> Shown {
             tenant_id,
         } => {
             let mut facts = vec![
-                ("Decides", by.to_owned()),
+                ("Decides", by.into_owned()),
                 ("Approval", approval.unwrap_or_else(|| "none yet".to_owned())),
                 ("User (sub)", sub),
                 ("Target", target),
@@ -190,7 +192,7 @@ fn shown(explanation: Explanation) -> Shown {
             (false, format!("Approval required by the delegation {delegation}"), facts)
         }
         Explained::Refused { error, reason, detail } => {
-            let facts = vec![("Error", error.to_owned()), ("Reason", reason.to_owned()), ("Cause", detail)];
+            let facts = vec![("Error", error.into_owned()), ("Reason", reason.into_owned()), ("Cause", detail)];
             (false, "Refused".to_owned(), facts)
         }
     };

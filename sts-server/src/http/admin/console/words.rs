@@ -1,23 +1,31 @@
 //! Registry entries and events as the pages show them.
 
+use jiff::{SignedDuration, Timestamp};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::BASE;
+use crate::admin::Uses;
 use crate::record::{Event, cut, event_of};
-use crate::registry::{DelegatedScope, Delegation, Tenants};
+use crate::registry::{Agent, DelegatedScope, Delegation, Registry, Tenants};
 use crate::storage::StoredAuditRow;
 
 /// A delegation.
 #[derive(Debug)]
 pub(super) struct RuleRow {
-    pub(super) id: String,
     pub(super) actor: String,
     pub(super) actor_href: String,
     pub(super) target: String,
     pub(super) target_href: String,
     pub(super) scopes: String,
     pub(super) tenants: String,
+    /// The approval that a token needs; empty without one.
+    pub(super) approval: String,
+    /// The key that a token is bound to.
+    pub(super) binding: &'static str,
     pub(super) is_disabled: bool,
+    pub(super) expires_at: String,
+    /// The time since the last use; empty where it was not looked up.
+    pub(super) last_use: String,
 }
 
 /// An event in a list.
@@ -38,16 +46,24 @@ pub(super) struct EventRow {
 }
 
 impl RuleRow {
-    pub(super) fn of(rule: &Delegation) -> Self {
+    /// Returns a delegation with its last use.
+    pub(super) fn used(rule: &Delegation, registry: &Registry, uses: &Uses, now: Timestamp) -> Self {
+        Self { last_use: last_use(uses.of(rule), now), ..Self::of(rule, registry) }
+    }
+
+    pub(super) fn of(rule: &Delegation, registry: &Registry) -> Self {
         Self {
-            id: rule.id.clone(),
             actor: rule.actor.clone(),
             actor_href: href("agents", &rule.actor),
             target: rule.target.clone(),
             target_href: href("agents", &rule.target),
             scopes: scopes(rule),
             tenants: tenants(&rule.tenants),
+            approval: approval(rule),
+            binding: binding(rule, registry),
             is_disabled: rule.disabled,
+            expires_at: rule.expires_at.map(to_the_minute).unwrap_or_default(),
+            last_use: String::new(),
         }
     }
 }
@@ -112,6 +128,53 @@ pub(super) fn scopes(rule: &Delegation) -> String {
         DelegatedScope::Derived(derived) => derived.scope.to_string(),
     };
     rule.scopes.iter().map(scope).collect::<Vec<_>>().join(" ")
+}
+
+/// Returns the approval that tokens of a delegation need.
+fn approval(rule: &Delegation) -> String {
+    let Some(approval) = &rule.approval else { return String::new() };
+    let scopes = approval.scopes.iter().map(ToString::to_string);
+    let what: Vec<String> = scopes.chain(approval.actions.iter().map(|action| action.as_str().to_owned())).collect();
+    format!("{}: {}", approval.by.as_str(), what.join(" "))
+}
+
+/// Returns the key that tokens of a delegation are bound to.
+fn binding(rule: &Delegation, registry: &Registry) -> &'static str {
+    let [actor, target] = [&rule.actor, &rule.target].map(|id| registry.agent(id));
+    let actor = |is: fn(&Agent) -> bool| actor.is_some_and(|actor| is(actor));
+    let target = |is: fn(&Agent) -> bool| target.is_some_and(|target| is(target));
+    if target(|target| target.bearer_only) {
+        return "bearer token";
+    }
+    let dpop =
+        target(|target| target.dpop_bound_access_tokens_required) || actor(|actor| actor.dpop_bound_access_tokens);
+    match (dpop, actor(|actor| actor.tls_client_certificate_bound_access_tokens)) {
+        (true, true) => "DPoP key and client certificate",
+        (true, false) => "DPoP key",
+        (false, true) => "client certificate",
+        (false, false) => "if a key is proved",
+    }
+}
+
+/// Returns the time since the last use.
+pub(super) fn last_use(at: Option<Timestamp>, now: Timestamp) -> String {
+    at.map_or_else(|| "never".to_owned(), |at| format!("{} ago", age(now, at)))
+}
+
+/// Returns a span of time by its greatest unit.
+pub(super) fn age(now: Timestamp, since: Timestamp) -> String {
+    let seconds = now.duration_since(since).max(SignedDuration::ZERO).as_secs();
+    match seconds {
+        ..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min", seconds / 60),
+        3600..86_400 => format!("{} h", seconds / 3600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+/// Returns a time, to the minute.
+pub(super) fn to_the_minute(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%MZ").to_string()
 }
 
 /// Returns the tenants of an entry.

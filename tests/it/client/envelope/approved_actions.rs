@@ -1,0 +1,141 @@
+//! Approvals by the STS: a message is opened if its token permits the operation, and else refused.
+
+use http::HeaderMap;
+use serde_json::{Value, json};
+use sts_client::envelope::{Capability, Needs, Reason};
+
+use super::payloads::sealed_by_reference;
+use super::{REQUEST, Refund, World, claims, put, refund, scope};
+
+const COMMAND: Capability = Capability::WorkflowCommand;
+
+/// A ledger whose workflow commands need a token for the action `refund`, of so many cents at most.
+async fn start() -> World {
+    let needs = Needs::scopes([scope("refund:draft")])
+        .approved_action("refund", |action, refund: &Refund| action.limit("cents", refund.cents));
+    World::with(|ledger| ledger.capability(COMMAND, needs)).await
+}
+
+fn approved(key: &str) -> Value {
+    json!({ "type": "message", "actions": ["refund"], "identifier": key, "limits": { "cents": 2_000 } })
+}
+
+fn token(world: &World, details: &Value) -> HeaderMap {
+    world.token(&json!({ "authorization_details": details }))
+}
+
+async fn seal(world: &World, headers: &HeaderMap, key: &str, cents: u32) -> String {
+    world.seal_as(headers, key, COMMAND, &Refund { cents, ..refund() }).await.envelope
+}
+
+#[tokio::test]
+async fn a_message_is_opened_whose_token_permits_exactly_its_operation() {
+    let world = start().await;
+    let headers = token(&world, &json!([{ "type": "message", "actions": ["other"] }, approved("refund-1")]));
+    let opened = world.open(&seal(&world, &headers, "refund-1", 2_000).await, &headers).await.unwrap();
+    assert_eq!(opened.read::<Refund>().unwrap().cents, 2_000);
+    opened.serve(super::draft).await.unwrap();
+    let repeated = world.open(&seal(&world, &headers, "refund-1", 2_000).await, &headers).await.unwrap();
+    assert!(repeated.is_repeated());
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_for_the_operation_is_refused_unread() {
+    let world = start().await;
+    let with = |member: &str, value: Value| {
+        let mut detail = approved("refund-1");
+        match value {
+            Value::Null => detail.as_object_mut().unwrap().remove(member),
+            value => detail.as_object_mut().unwrap().insert(member.to_owned(), value),
+        };
+        json!([detail])
+    };
+    for (label, details) in [
+        ("no details", Value::Null),
+        ("an empty array", json!([])),
+        ("no array", approved("refund-1")),
+        ("another tool", with("actions", json!(["lookup"]))),
+        ("another case", with("actions", json!(["Refund"]))),
+        ("every action of a type that has none", with("actions", Value::Null)),
+        ("another operation", with("identifier", json!("refund-2"))),
+        ("any operation", with("identifier", Value::Null)),
+        ("an unknown member", with("privileges", json!(["admin"]))),
+        ("a number as a text", with("limits", json!({ "cents": "2000" }))),
+        (
+            "the parts of two details",
+            json!([
+                { "type": "message", "actions": ["refund"], "identifier": "refund-2" },
+                { "type": "message", "actions": ["lookup"], "identifier": "refund-1" },
+            ]),
+        ),
+    ] {
+        let headers = token(&world, &details);
+        let envelope = seal(&world, &headers, "refund-1", 1).await;
+        world.refused(label, &envelope, &headers, Reason::ApprovalRequired).await;
+    }
+}
+
+#[tokio::test]
+async fn a_payload_beyond_the_limits_of_its_token_reaches_no_handler() {
+    let world = start().await;
+    let limited = |limits: Value| {
+        let mut detail = approved("refund-1");
+        detail["limits"] = limits;
+        json!([detail])
+    };
+    for (label, details, cents) in [
+        ("beyond the limit", limited(json!({ "cents": 2_000 })), 2_001),
+        ("a limit that the payload does not name", limited(json!({ "cents": 2_000, "orders": 1 })), 1),
+        (
+            "another place",
+            json!([{ "type": "message", "actions": ["refund"], "identifier": "refund-1",
+            "locations": ["https://elsewhere.example/"] }]),
+            1,
+        ),
+    ] {
+        let headers = token(&world, &details);
+        let envelope = seal(&world, &headers, "refund-1", cents).await;
+        let error = world.open(&envelope, &headers).await.expect_err(label);
+        assert_eq!(error.reason(), Some(Reason::ApprovalRequired), "{label}: {error:?}");
+    }
+    let headers = token(&world, &json!([approved("refund-1")]));
+    let foreign = world.seal_as(&headers, "refund-1", COMMAND, &json!({ "order": "order-4711" })).await;
+    let error = world.open(&foreign.envelope, &headers).await.unwrap_err();
+    assert_eq!(error.reason(), Some(Reason::ApprovalRequired), "{error:?}");
+    // Each refusal has given its operation up.
+    world.open(&seal(&world, &headers, "refund-1", 1).await, &headers).await.unwrap();
+}
+
+/// The thief holds the signing key of the agent, and a token that permits another operation or none.
+#[tokio::test]
+async fn a_forged_message_is_no_approved_one() {
+    let world = start().await;
+    let headers = token(&world, &json!([approved("refund-1")]));
+    let envelope = seal(&world, &headers, "refund-1", 2_000).await;
+    let other = world.resigned(&envelope, |claims| put(claims, "idempotencyKey", json!("refund-2")));
+    world.refused("for another operation", &other, &headers, Reason::ApprovalRequired).await;
+    let bare = world.token(&json!({}));
+    let plain = world.seal(&bare, "refund-1").await.envelope;
+    let raised = world.resigned(&plain, |claims| put(claims, "capability", json!("workflow_command")));
+    world.refused("raised to a command", &raised, &bare, Reason::ApprovalRequired).await;
+    world.refused("beside an approved token", &plain, &headers, Reason::CallerMismatch).await;
+    let mut stolen = claims(&plain);
+    stolen.insert("tokenHash".to_owned(), claims(&envelope)["tokenHash"].clone());
+    put(&mut stolen, "capability", json!("workflow_command"));
+    let text = world.billing_keys.signing.sign(Some(REQUEST), &serde_json::to_vec(&stolen).unwrap()).unwrap();
+    world.refused("the payload of another message", &text, &headers, Reason::Undecryptable).await;
+}
+
+#[tokio::test]
+async fn a_payload_that_is_fetched_later_is_held_to_the_same_limits() {
+    let world = start().await;
+    for (cents, is_opened) in [(2_000, true), (2_001, false)] {
+        let key = format!("refund-{cents}");
+        let headers = token(&world, &json!([approved(&key)]));
+        let sealed = sealed_by_reference(&world, &headers, &key, (COMMAND, &Refund { cents, ..refund() })).await;
+        let opened = world.open(&sealed.envelope, &headers).await.unwrap();
+        let read = opened.with_payload(sealed.detached.as_deref().unwrap()).await;
+        let reason = read.err().map(|refusal| refusal.reason());
+        assert_eq!(reason, (!is_opened).then_some(Reason::ApprovalRequired), "{cents}");
+    }
+}
