@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use thiserror::Error;
+use url::Url;
 
 use crate::listen::Place;
 use crate::loaded::Surroundings;
@@ -56,6 +57,20 @@ struct Serve {
     /// The file with the bearer of a loopback address. Made if it does not exist.
     #[arg(long, env = "STS_AGENT_BEARER_FILE")]
     bearer_file: Option<PathBuf>,
+    /// The collector that spans are sent to, by OTLP over HTTP. No spans are sent without it.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    otlp_endpoint: Option<Url>,
+}
+
+impl Command {
+    /// Returns the collector that spans are to be sent to.
+    #[must_use]
+    pub fn otlp_endpoint(&self) -> Option<&Url> {
+        match &self.act {
+            Act::Serve(serve) => serve.otlp_endpoint.as_ref(),
+            Act::Check(_) | Act::Health(_) => None,
+        }
+    }
 }
 
 /// A command failed.
@@ -84,7 +99,7 @@ pub enum CommandError {
 /// See [`CommandError`].
 pub async fn run(command: Command, surroundings: Surroundings) -> Result<(), CommandError> {
     match command.act {
-        Act::Serve(Serve { file, place, bearer_file }) => {
+        Act::Serve(Serve { file, place, bearer_file, otlp_endpoint: _ }) => {
             let options = server::Options { config: file.config, place: place.listen, bearer_file };
             Ok(server::serve(options, surroundings).await?)
         }

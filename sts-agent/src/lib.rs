@@ -14,6 +14,7 @@
 //! | `matches` | the verified requests, to be found again by an id that the agent propagates |
 //! | `header_pairs` | headers in JSON |
 //! | `listen` | the socket, the loopback listener and its bearer |
+//! | `traces` | the export of spans |
 //!
 //! # What must never live here
 //!
@@ -30,5 +31,6 @@ mod loaded;
 mod matches;
 pub mod metrics;
 pub mod server;
+pub mod traces;
 
 pub use self::http::openapi;

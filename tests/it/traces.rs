@@ -24,8 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// What stands in for a collector.
 #[derive(Debug, Clone, Default)]
-struct Collector {
-    spans: Arc<Mutex<Vec<Span>>>,
+pub(crate) struct Collector {
+    pub(crate) spans: Arc<Mutex<Vec<Span>>>,
     got: Arc<Notify>,
 }
 
@@ -139,7 +139,7 @@ async fn take(State(collector): State<Collector>, body: Bytes) -> StatusCode {
 
 impl Collector {
     /// A collector, and its endpoint.
-    async fn start() -> (Self, String) {
+    pub(crate) async fn start() -> (Self, String) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let endpoint = format!("http://{}/", listener.local_addr().expect("an address"));
         let collector = Self::default();
@@ -149,7 +149,7 @@ impl Collector {
     }
 
     /// The spans, as soon as there are so many.
-    async fn spans(&self, least: usize) -> Vec<Span> {
+    pub(crate) async fn spans(&self, least: usize) -> Vec<Span> {
         let waited = tokio::time::timeout(PATIENCE, async {
             loop {
                 let spans = self.spans.lock().expect("no test panics here").clone();
@@ -163,7 +163,7 @@ impl Collector {
     }
 }
 
-fn attribute(span: &Span, name: &str) -> Option<String> {
+pub(crate) fn attribute(span: &Span, name: &str) -> Option<String> {
     let value = span.attributes.iter().find(|pair| pair.key == name)?.value.clone()?.value?;
     match value {
         Value::StringValue(text) => Some(text),

@@ -87,7 +87,9 @@ export function ofAnswer(status: number, answer: unknown): AgentError {
     case "refused":
       return new Refused(message, { code, response });
     case "approval_required":
-      return approval === undefined ? new Misconfigured(message, { code, response }) : new ApprovalRequired(message, approval, { code, response });
+      return typeof approval?.id === "string" && typeof approval.interaction_uri === "string"
+        ? new ApprovalRequired(message, approval, { code, response })
+        : new Misconfigured(message, { code, response });
     case "no_route":
       return new NoRoute(message, { code, response });
     default:

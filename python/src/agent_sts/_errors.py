@@ -84,7 +84,9 @@ def of_answer(status: int, answer: Any) -> StsError:
     if kind == "unavailable":
         return Unavailable(message, retry_after=answer.get("retry_after_seconds"), response=response)
     if kind == "approval_required" and isinstance(approval := answer.get("approval"), dict):
-        page, approver = approval["interaction_uri"], approval.get("approver")
-        return ApprovalRequired(message, approval_id=approval["id"], interaction_uri=page, approver=approver, response=response)
+        name, page = approval.get("id"), approval.get("interaction_uri")
+        if isinstance(name, str) and isinstance(page, str):
+            approver = approval.get("approver")
+            return ApprovalRequired(message, approval_id=name, interaction_uri=page, approver=approver, response=response)
     kinds: dict[Any, type[StsError]] = {"refused": Refused, "no_route": NoRoute}
     return kinds.get(kind, Misconfigured)(message, code=code, response=response)

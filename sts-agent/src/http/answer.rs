@@ -11,6 +11,8 @@ use serde::Serialize;
 use sts_client::outcome::{Halted, Trace};
 use sts_client::{CallContext, Error, RequiredApproval};
 use tokio::time::Instant;
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
 use utoipa::{IntoResponses, ToSchema};
 
@@ -282,11 +284,19 @@ pub(super) async fn counted<T>(
     endpoint: &'static str,
     answer: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
+    let span = span_of(endpoint);
     let start = Instant::now();
-    let answer = answer.await;
+    let answer = answer.instrument(span.clone()).await;
     let outcome = answer.as_ref().map_or_else(|failure| failure.error.name(), |_answer| "answered");
+    span.record("outcome", outcome);
     metrics::count_request(endpoint, outcome, start.elapsed());
     answer
+}
+
+/// Makes the span of a question.
+fn span_of(endpoint: &'static str) -> Span {
+    let name = format_args!("sts_agent.{endpoint}");
+    tracing::info_span!("question", otel.name = %name, otel.kind = "server", endpoint, outcome = Empty)
 }
 
 /// Reads the status of a target's answer.

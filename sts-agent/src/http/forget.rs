@@ -10,6 +10,7 @@ use super::Api;
 use super::answer::{self, Failure};
 use super::asked::{self, WithoutUser};
 use crate::header_pairs::{self, HeaderPairs};
+use crate::traces;
 
 /// A call whose token the target refused. Exactly one of `inbound` and `without_user` is needed.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -63,6 +64,7 @@ pub(super) struct Forgotten {
 pub(super) async fn forget(State(api): State<Api>, request: Request) -> Response {
     answer::timed("forget", async {
         let asked: ForgetRequest = asked::json(request.into_body()).await?;
+        traces::join([&asked.headers].into_iter().chain(&asked.inbound));
         let (url, sent) = (asked::url(&asked.url)?, header_pairs::read_answered(&asked.headers)?);
         let loaded = api.live.current();
         let context = asked::context(&loaded, asked.inbound, asked.without_user).await?;

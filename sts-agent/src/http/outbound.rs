@@ -11,6 +11,7 @@ use super::Api;
 use super::answer::{self, Failure};
 use super::asked::{self, WithoutUser};
 use crate::header_pairs::{self, HeaderPairs};
+use crate::traces;
 
 /// A call that the agent is about to make. Exactly one of `inbound` and `without_user` is needed.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -87,6 +88,7 @@ pub(super) struct CallHeaders {
 pub(super) async fn headers(State(api): State<Api>, request: Request) -> Response {
     answer::timed("headers", async {
         let asked: HeadersRequest = asked::json(request.into_body()).await?;
+        traces::join([&asked.headers].into_iter().chain(&asked.inbound));
         let (method, url) = (asked::method(&asked.method)?, asked::url(&asked.url)?);
         let mut headers = header_pairs::read(&asked.headers)?;
         let loaded = api.live.current();

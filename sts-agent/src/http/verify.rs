@@ -13,6 +13,7 @@ use super::answer::{self, Failure};
 use super::{Api, asked};
 use crate::header_pairs::HeaderPairs;
 use crate::loaded::Presented;
+use crate::traces;
 
 /// An inbound request of the agent.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -102,6 +103,7 @@ struct Principal {
 pub(super) async fn verify(State(api): State<Api>, request: Request) -> Response {
     answer::timed("verify", async {
         let VerifyRequest { headers, method, path, peer } = asked::json(request.into_body()).await?;
+        traces::join([&headers]);
         let presented = presented(method, path, peer)?;
         let (caller, inbound) = api.live.current().verify(headers, presented).await?;
         Ok(answer::json(&Verified { caller: VerifiedCaller::new(&caller), inbound }))

@@ -186,7 +186,7 @@ impl Named {
     pub fn request(&self, our_issuer: &str) -> Result<RevokeRequest, Wrong> {
         let revocation = self.revocation(our_issuer)?;
         if self.hold && matches!(revocation.kind, RevocationKind::Token | RevocationKind::Transaction) {
-            return Err(Wrong::new("hold", "is only for sub, agent and tenant"));
+            return Err(Wrong::new("hold", "is only for sub, agent, tenant and owner"));
         }
         Ok(RevokeRequest {
             revocation,
@@ -271,7 +271,9 @@ impl Administration {
     /// [`NotRevoked`].
     pub async fn lift_named(&self, named: &Named, by: &By) -> Result<bool, NotRevoked> {
         let mut lifted = false;
-        for named in self.each_of(named.clone()).await? {
+        // An owner without agents has nothing that is revoked.
+        let named = Named { unknown: true, ..named.clone() };
+        for named in self.each_of(named).await? {
             lifted |= self.lift(&named.revocation(self.issuer())?, by).await?;
         }
         Ok(lifted)

@@ -13,8 +13,6 @@ use crate::storage::ApprovalState;
 pub enum ApprovalList {
     /// All of them, the oldest first.
     All,
-    /// Those that wait or are remembered, the oldest first.
-    Open,
     /// Those that wait, the oldest first.
     Pending,
     /// Those that are remembered, the oldest first.
@@ -36,7 +34,6 @@ impl ApprovalList {
     fn has(self, state: ApprovalState) -> bool {
         match self {
             Self::All => true,
-            Self::Open => state.is_open(),
             Self::Pending => state == ApprovalState::Pending,
             Self::Granted => state == ApprovalState::Granted,
             Self::Closed => !state.is_open(),
@@ -56,7 +53,7 @@ impl Approvals {
             ApprovalList::Closed => {
                 self.between(Bound::Unbounded, from).rev().filter(listed).take(more).map(seen).collect()
             }
-            ApprovalList::All | ApprovalList::Open | ApprovalList::Pending | ApprovalList::Granted => {
+            ApprovalList::All | ApprovalList::Pending | ApprovalList::Granted => {
                 self.between(from, Bound::Unbounded).filter(listed).take(more).map(seen).collect()
             }
         };
@@ -98,7 +95,6 @@ mod tests {
         // The fourth has expired, whatever its row says.
         for (list, whole) in [
             (ApprovalList::All, "123456"),
-            (ApprovalList::Open, "125"),
             (ApprovalList::Pending, "15"),
             (ApprovalList::Granted, "2"),
             (ApprovalList::Closed, "643"),

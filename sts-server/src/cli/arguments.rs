@@ -41,8 +41,8 @@ pub struct Options {
     /// Print data as JSON.
     #[arg(long, global = true, display_order = 900)]
     pub json: bool,
-    /// Do the command on this running server, through its admin API, in place of the database of a
-    /// configuration. Needs neither the configuration nor the master key.
+    /// Run the command on this running server, through its admin API, instead of on the configured
+    /// database. Needs neither the configuration nor the master key.
     #[arg(long, global = true, env = "STS_VIA", value_name = "URL", help_heading = CONFIGURATION)]
     pub via: Option<String>,
     /// The file with the token of the operator for --via, as `sts-server admin token` prints it.

@@ -64,8 +64,8 @@ fn refuse_configuration(command: &mut clap::Command, matches: &ArgMatches) -> Re
         (Some("dev"), Some(flag), _) => {
             format!("dev makes its own configuration and does not accept --{flag}: use --directory and --port")
         }
-        (_, _, Some(flag)) if given.iter().any(is_of_via) => {
-            format!("--via asks a server, which has its own configuration, and does not accept --{flag}")
+        (_, _, Some(flag)) if matches.contains_id("via") || given.iter().any(is_of_via) => {
+            format!("--via (STS_VIA) asks a server, which has its own configuration, and does not accept --{flag}")
         }
         _ => return Ok(()),
     };

@@ -60,6 +60,9 @@ fn in_words(done: &RevocationDone, named: &Named) -> String {
     let until = done.expires_at.map_or_else(|| "lifted".to_owned(), to_the_second);
     let mut revoked = format!("revoked: {}, until {until}", counted(done.revoked, "entry"));
     if let Some(owner) = &named.owner {
+        if done.agents.is_empty() {
+            return format!("no agent has the owner {owner}: nothing is revoked");
+        }
         revoked = format!("{} of {owner}: {}\n{revoked}", counted(done.agents.len(), "agent"), done.agents.join(" "));
     }
     if named.jti.is_some() || named.txn.is_some() {

@@ -1,10 +1,12 @@
 //! The members of an event that a search selects by, and the summaries that lead to them.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 
 use aws_lc_rs::digest;
 use jiff::Timestamp;
-use serde_json::{Map, Value};
+use serde::Deserialize;
+use serde_json::Value;
 
 use super::KEY_TEXT_BYTES;
 
@@ -26,7 +28,7 @@ const ISSUED: &str = "token.issued";
 const HOLDS_ALL: &[u8] = &[0xff];
 
 /// A member of an event by which a search can select.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum AuditField {
     /// The kind of the event.
     Event,
@@ -49,18 +51,6 @@ pub enum AuditField {
 }
 
 impl AuditField {
-    const ALL: [Self; 9] = [
-        Self::Event,
-        Self::ClientId,
-        Self::FirstActor,
-        Self::Sub,
-        Self::TenantId,
-        Self::Target,
-        Self::CorrelationId,
-        Self::Txn,
-        Self::Jti,
-    ];
-
     fn name(self) -> &'static str {
         match self {
             Self::Event => "event",
@@ -84,21 +74,57 @@ impl AuditField {
             Self::CorrelationId | Self::Txn | Self::Jti => SummaryPart::Identifiers,
         }
     }
+}
 
-    /// Returns the value of the field in an event.
-    fn value(self, event: &Map<String, Value>) -> Option<&str> {
-        let value = event.get(self.name())?;
-        match self {
-            Self::FirstActor => value.get(0)?.as_str(),
-            Self::Event
-            | Self::ClientId
-            | Self::Sub
-            | Self::TenantId
-            | Self::Target
-            | Self::CorrelationId
-            | Self::Txn
-            | Self::Jti => value.as_str(),
-        }
+/// The values of an event that a summary is made of.
+#[derive(Debug, Deserialize)]
+struct SummarizedEvent<'a> {
+    #[serde(borrow)]
+    at: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    delegation: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    event: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    client_id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    actors: Option<Vec<Cow<'a, str>>>,
+    #[serde(borrow)]
+    sub: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    tenant_id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    target: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    correlation_id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    txn: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    jti: Option<Cow<'a, str>>,
+}
+
+impl<'a> SummarizedEvent<'a> {
+    /// Returns the delegation that the event's token was issued under, and the time of the event.
+    fn use_of(&self) -> Option<(&str, i64)> {
+        let at: Timestamp = self.at.as_deref().filter(|_| self.event.as_deref() == Some(ISSUED))?.parse().ok()?;
+        let delegation = self.delegation.as_deref().filter(|delegation| delegation.len() <= KEY_TEXT_BYTES)?;
+        Some((delegation, at.as_millisecond()))
+    }
+
+    /// Returns the values by which a search selects.
+    fn values(self) -> impl Iterator<Item = (AuditField, Cow<'a, str>)> {
+        let values = [
+            (AuditField::Event, self.event),
+            (AuditField::ClientId, self.client_id),
+            (AuditField::FirstActor, self.actors.and_then(|actors| actors.into_iter().next())),
+            (AuditField::Sub, self.sub),
+            (AuditField::TenantId, self.tenant_id),
+            (AuditField::Target, self.target),
+            (AuditField::CorrelationId, self.correlation_id),
+            (AuditField::Txn, self.txn),
+            (AuditField::Jti, self.jti),
+        ];
+        values.into_iter().filter_map(|(field, value)| Some((field, value?)))
     }
 }
 
@@ -164,25 +190,27 @@ impl AuditSummary {
     /// Summarizes the bodies of all events of a segment. A body that is no event may match every
     /// search.
     pub(super) fn of<'a>(segment: i64, bodies: impl Iterator<Item = &'a str>) -> Self {
-        let (mut names, mut identifiers, mut uses) = (HashSet::new(), HashSet::new(), BTreeMap::new());
+        let (mut values, mut uses) = (HashSet::new(), BTreeMap::new());
         let mut is_malformed = false;
         for body in bodies {
-            let Ok(event) = serde_json::from_str::<Map<String, Value>>(body) else {
+            let Ok(event) = serde_json::from_str::<SummarizedEvent<'_>>(body) else {
                 is_malformed = true;
                 continue;
             };
-            if let Some((delegation, at)) = use_of(&event) {
+            if let Some((delegation, at)) = event.use_of() {
                 let last = uses.entry(delegation.to_owned()).or_insert(at);
                 *last = at.max(*last);
             }
-            for field in AuditField::ALL {
-                let Some(value) = field.value(&event) else { continue };
-                let digest = digest_of(AuditMember::new(field, value).text());
-                match field.part() {
-                    SummaryPart::Names => names.insert(digest),
-                    SummaryPart::Identifiers => identifiers.insert(digest),
-                };
-            }
+            values.extend(event.values());
+        }
+        // Most events share most of their values, and each distinct value is digested once.
+        let (mut names, mut identifiers) = (HashSet::new(), HashSet::new());
+        for (field, value) in values {
+            let digest = digest_of(AuditMember::new(field, &value).text());
+            match field.part() {
+                SummaryPart::Names => names.insert(digest),
+                SummaryPart::Identifiers => identifiers.insert(digest),
+            };
         }
         let [names, identifiers] =
             [names, identifiers].map(|values| if is_malformed { HOLDS_ALL.to_vec() } else { filter_of(&values) });
@@ -198,14 +226,6 @@ impl AuditSummary {
         }
         uses
     }
-}
-
-/// Returns the delegation that an event's token was issued under, and the time of the event.
-fn use_of(event: &Map<String, Value>) -> Option<(&str, i64)> {
-    let text = |name: &str| event.get(name).and_then(Value::as_str);
-    let at: Timestamp = text("at").filter(|_| text("event") == Some(ISSUED))?.parse().ok()?;
-    let delegation = text("delegation").filter(|delegation| delegation.len() <= KEY_TEXT_BYTES)?;
-    Some((delegation, at.as_millisecond()))
 }
 
 /// The test of summaries for a search.

@@ -217,16 +217,24 @@ pub(crate) static CERTIFICATE_LIFETIME: Metric = metric(
     &[],
     "Time for which that certificate is valid in all. Absent without TLS.",
 );
-pub(crate) static PROCESS_CPU: Metric =
-    metric("process_cpu_seconds_total", Counter, &[], "CPU time of the process, user and system, in whole seconds.");
+pub(crate) static PROCESS_CPU: Metric = metric(
+    "process_cpu_seconds_total",
+    Counter,
+    &[],
+    "CPU time of the process, user and system, in whole seconds. Linux only.",
+);
 pub(crate) static PROCESS_RESIDENT_MEMORY: Metric =
-    metric("process_resident_memory_bytes", Gauge, &[], "Resident memory of the process.");
+    metric("process_resident_memory_bytes", Gauge, &[], "Resident memory of the process. Linux only.");
 pub(crate) static PROCESS_START_TIME: Metric =
-    metric("process_start_time_seconds", Gauge, &[], "Start of the process, in seconds since 1970.");
+    metric("process_start_time_seconds", Gauge, &[], "Start of the process, in seconds since 1970. Linux only.");
 pub(crate) static PROCESS_OPEN_FDS: Metric =
-    metric("process_open_fds", Gauge, &[], "Open file descriptors of the process.");
-pub(crate) static PROCESS_MAX_FDS: Metric =
-    metric("process_max_fds", Gauge, &[], "Maximum of open file descriptors (`ulimit -n`). Absent if there is none.");
+    metric("process_open_fds", Gauge, &[], "Open file descriptors of the process. Linux only.");
+pub(crate) static PROCESS_MAX_FDS: Metric = metric(
+    "process_max_fds",
+    Gauge,
+    &[],
+    "Maximum of open file descriptors (`ulimit -n`). Absent if there is none. Linux only.",
+);
 
 /// All metrics, in the order of `docs/metrics.md`.
 pub static METRICS: &[&Metric] = &[

@@ -11,8 +11,8 @@ const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 /// Builds the former sts-server, and keeps it in the target folder under the name of its commit.
 ///
-/// The former one is that of the latest tag. Before the first tag it is that of the last commit before the latest migration, because a
-/// server must work with a schema that is one release newer.
+/// The former one is that of the latest tag. Before the first tag it is that of the last commit of this line before the latest migration,
+/// because a server must work with a schema that is one release newer.
 ///
 /// # Errors
 /// When the repository has no such commit, or the commit does not build.
@@ -57,8 +57,8 @@ async fn commit() -> anyhow::Result<String> {
     if let Ok(tag) = run(git().args(["describe", "--tags", "--abbrev=0"])).await {
         return run(git().args(["rev-list", "--max-count=1", &tag])).await;
     }
-    let added = ["log", "--max-count=1", "--diff-filter=A", "--format=%H", "--", "migrations"];
-    let latest = run(git().args(added)).await?;
+    let line = ["log", "--max-count=1", "--no-patch", "--first-parent", "--diff-merges=first-parent"];
+    let latest = run(git().args(line).args(["--diff-filter=A", "--format=%H", "--", "migrations"])).await?;
     run(git().args(["rev-parse", "--verify", &format!("{latest}^")])).await
 }
 

@@ -112,13 +112,12 @@ async fn approvals_are_listed_in_pages() {
         for size in [2, 2, 1] {
             let (listed, next) = page(&format!("?limit=2{after}")).await;
             assert_eq!(listed.len(), size);
-            assert_eq!(next.as_ref(), listed.last().filter(|_| size == 2));
+            assert_eq!(next.is_some(), size == 2);
             all.extend(listed);
-            after = next.map(|id| format!("&after={id}")).unwrap_or_default();
+            after = next.map(|next| format!("&after={next}")).unwrap_or_default();
         }
         assert_eq!(all, ids);
-        assert_eq!(page(&format!("?after={}", ids[4])).await, (vec![], None));
-        for query in ["?limit=0", "?limit=1001", "?limit=many", "?limit=-1", "?cursor=1"] {
+        for query in ["?limit=0", "?limit=1001", "?limit=many", "?limit=-1", "?after=!", "?cursor=1"] {
             let answer = harness.admin("GET", &format!("/approvals{query}")).by("reader").send().await;
             assert_eq!(answer.status, 400, "{query}: {}", answer.text());
         }

@@ -74,6 +74,7 @@ const AGENT: Building = Building {
         &["live"],
         &["loaded"],
         &["contexts", "listen", "matches"],
+        &["traces"],
         &["header_pairs", "metrics"],
     ],
     exceptions: &[],

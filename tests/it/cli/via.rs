@@ -130,7 +130,7 @@ async fn a_refusal_by_a_server_names_flags_and_roles() {
             &["revoke", "--agent", "inventry"][..],
             "error: --agent: the registry has no agent \"inventry\"; did you mean \"inventory\"? add --unknown to revoke it anyway",
         ),
-        ("operator", &["revoke", "--jti", "x", "--hold"], "error: --hold: is only for sub, agent and tenant"),
+        ("operator", &["revoke", "--jti", "x", "--hold"], "error: --hold: is only for sub, agent, tenant and owner"),
         ("reader", &["revoke", "--agent", "inventory"], "refused: the token must have the role operator"),
         ("operator", &["keys", "revoke", "x"], "refused: the token must have the role admin"),
         ("operator", &["registry", "export"], "refused: the token must have the role admin"),

@@ -78,6 +78,32 @@ fn the_image_of_the_local_process_has_the_folder_of_its_socket_which_no_other_us
 }
 
 #[test]
+fn an_agent_shares_the_socket_with_its_process_and_not_the_secret() {
+    let compose = yaml("deploy/agent.yaml").remove(0);
+    let [agent, process] = ["coordinator", "coordinator-sts-agent"].map(|name| &compose["services"][name]);
+    let volumes =
+        |service: &Value| -> Vec<String> { strings(&service["volumes"]).into_iter().map(str::to_owned).collect() };
+    assert_eq!(volumes(agent), ["agent-socket:/run/agent-sts"]);
+    assert!(volumes(process).contains(&volumes(agent)[0]));
+    assert!(agent.get("secrets").is_none());
+    let user = agent["user"].as_str().expect("a user");
+    assert!(read("deploy/Dockerfile").contains(&format!("\nUSER {user}\n")));
+    let [uid, gid] = user.split(':').collect::<Vec<_>>()[..] else { panic!("{user}") };
+    let options = compose["volumes"]["agent-socket"]["driver_opts"]["o"].as_str().expect("options");
+    assert_eq!(options, format!("uid={uid},gid={gid},mode=0700"));
+
+    let text = read("deploy/compose/agent.toml");
+    assert!(sts_client::Verifier::from_toml(&text).is_ok() && sts_client::Propagator::from_toml(&text).is_ok());
+    let file: toml::Table = text.parse().expect("TOML");
+    assert_eq!(file["sts"]["issuer"].as_str(), Some(configuration(CONFIGURATION).issuer.as_str()));
+    let secrets = strings(&process["secrets"]);
+    for key in ["ca_file", "client_secret_file"] {
+        let path = file["sts"][key].as_str().and_then(|path| path.strip_prefix("/run/secrets/")).expect(key);
+        assert!(secrets.contains(&path) && compose["secrets"].get(path).is_some(), "{path}");
+    }
+}
+
+#[test]
 fn the_configuration_of_the_containers_has_no_fault() {
     let config = configuration(CONFIGURATION);
     let path = config.registry.clone().expect("a registry");

@@ -33,6 +33,7 @@ fn the_unit_runs_commands_that_there_are_and_lets_a_server_drain() {
     assert_eq!(values(&unit, "ExecReload"), ["/bin/kill -HUP $MAINPID"]);
     assert_eq!(values(&unit, "StartLimitIntervalSec"), ["0"], "systemd gives up after five starts otherwise");
     assert_eq!(values(&unit, "LimitCORE"), ["0"]);
+    assert_eq!(values(&unit, "MemoryMax"), ["512M"]);
     let [stop] = values(&unit, "TimeoutStopSec")[..] else { panic!("one TimeoutStopSec") };
     let stop = Duration::from_secs(stop.parse().expect("seconds"));
     assert!(stop > drain(&configuration("deploy/sts.toml")), "{stop:?}");

@@ -6,6 +6,7 @@ mod details;
 mod envoy;
 mod packages;
 mod process;
+mod traces;
 
 pub(crate) use packages::compiled_typescript;
 

@@ -272,7 +272,7 @@ fn an_entry_that_has_expired_or_will_soon_is_told() {
         (
             B,
             "2026-03-01T12:00:00Z",
-            Some("r.toml:11: warning: agent \"b\" has expired at 2026-03-01 12:00:00Z: it is disabled"),
+            Some("r.toml:11: warning: agent \"b\" expired at 2026-03-01 12:00:00Z and is disabled"),
         ),
         (
             SCOPES,

@@ -1,6 +1,7 @@
 //! Approvals: the changes since a read, bounds, and what ends many at once.
 
 use jiff::{SignedDuration, Timestamp};
+use sts_jose::{Clock as _, SystemClock};
 use sts_server::storage::{
     ApprovalChange, ApprovalConditions, ApprovalRequested, ApprovalRow, ApprovalState, HeldApprovals, RevocationKind,
     Store,
@@ -284,7 +285,7 @@ pub(super) async fn altered_rows_do_not_stop_the_deletion_of_others(database: &T
 
 pub(super) async fn of_very_many_closed_approvals_the_latest_are_kept(database: &TestDatabase) {
     let store = database.store().await;
-    let now = Timestamp::now();
+    let now = SystemClock.now();
     let recent = now - SignedDuration::from_mins(10);
     request(&*store, &ApprovalRow { expires_at: recent, ..approval("oldest") }).await;
     request(&*store, &ApprovalRow { expires_at: now + SignedDuration::from_mins(10), ..approval("denied") }).await;

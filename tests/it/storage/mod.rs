@@ -78,6 +78,7 @@ macro_rules! conformance {
             record::an_empty_batch_is_recorded,
             record::of_equal_values_in_a_batch_the_first_is_spent,
             record::a_value_is_spent_once,
+            record::what_was_decided_before_a_value_was_found_spent_is_not_written,
             record::equal_values_of_two_namespaces_are_two,
             record::an_expired_value_counts_as_spent_until_it_is_purged,
             record::only_what_differs_from_the_known_is_fresh,

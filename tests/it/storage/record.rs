@@ -60,6 +60,23 @@ pub(super) async fn a_value_is_spent_once(database: &TestDatabase) {
     assert_eq!(spend(&*database.store().await, &[one_time("n", "b")]).await, [false]);
 }
 
+pub(super) async fn what_was_decided_before_a_value_was_found_spent_is_not_written(database: &TestDatabase) {
+    let store = database.store().await;
+    assert_eq!(spend(&*store, &[one_time("n", "a")]).await, [true]);
+    let mut last = Vec::new();
+    let decide = &mut |fresh: &Fresh| {
+        last.clone_from(&fresh.spent);
+        let jti = if fresh.spent == [true, true] { "wrong" } else { "right" };
+        RecordRows { tokens: vec![token(jti, None)], audit: vec![audit(jti, 1)] }
+    };
+    store.record(&[known(&*store).await], &[one_time("n", "b"), one_time("n", "a")], decide).await.unwrap();
+    assert_eq!(last, [true, false]);
+    assert_eq!(store.token("wrong").await.unwrap(), None);
+    assert!(store.token("right").await.unwrap().is_some());
+    assert_eq!(audit_rows(&*store).await, [audit("right", 1)]);
+    assert_eq!(spend(&*store, &[one_time("n", "b"), one_time("n", "c")]).await, [false, true]);
+}
+
 pub(super) async fn equal_values_of_two_namespaces_are_two(database: &TestDatabase) {
     let store = database.store().await;
     let batch = [one_time("n", "a"), one_time("m", "a"), one_time("na", ""), one_time("n", "A"), one_time("n", "a ")];

@@ -133,7 +133,7 @@ pub(super) async fn record_rows(store: &dyn Store, rows: RecordRows) -> Result<(
 
 /// Spends values without recording a token; which of them were spent.
 pub(super) async fn spend(store: &dyn Store, values: &[OneTimeValue]) -> Vec<bool> {
-    fresh(store, &[], values).await.spent
+    fresh(store, &[known(store).await], values).await.spent
 }
 
 /// What a record transaction that writes nothing finds.

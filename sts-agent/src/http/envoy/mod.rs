@@ -20,6 +20,7 @@ use super::{asked, verify};
 use crate::contexts::CONTEXT;
 use crate::header_pairs;
 use crate::live::Live;
+use crate::traces;
 
 /// The path of the one method.
 pub(super) const PATH: &str = "/envoy.service.auth.v3.Authorization/Check";
@@ -78,7 +79,9 @@ impl Envoy {
     async fn inbound(&self, request: Result<ProxiedRequest, Failure>) -> Result<CheckedHeaders, Failure> {
         let ProxiedRequest { method, path, headers, peer, .. } = request?;
         let presented = verify::presented(Some(method), Some(path), peer)?;
-        let (caller, inbound) = self.0.current().verify(header_pairs::write(&headers), presented).await?;
+        let pairs = header_pairs::write(&headers);
+        traces::join([&pairs]);
+        let (caller, inbound) = self.0.current().verify(pairs, presented).await?;
         let after = served(headers.clone(), &caller)?;
         self.0.matches().keep(inbound, &after, caller.expires_at(), self.0.now());
         Ok(CheckedHeaders { before: headers, after })
@@ -89,6 +92,8 @@ impl Envoy {
         let request = request?;
         let (method, url) = (asked::method(&request.method)?, request.url()?);
         let headers = request.headers;
+        let pairs = header_pairs::write(&headers);
+        traces::join([&pairs]);
         let inbound = self.0.matches().find(&headers, self.0.now())?;
         let loaded = self.0.current();
         let context: CallContext = loaded.context(&inbound).await?;

@@ -36,7 +36,7 @@ pub(in crate::cli) struct AdminClient {
     sender: Sender,
 }
 
-/// A command was not done by the server of `--via`.
+/// The server of `--via` did not run the command.
 #[derive(Debug, Error)]
 pub enum ViaError {
     /// The server is not named by a URL that a token may be sent to.

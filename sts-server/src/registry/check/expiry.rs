@@ -31,7 +31,7 @@ fn warning(place: &Place, at: Timestamp, name: &str, now: Timestamp) -> Option<F
     }
     let day = at.strftime("%Y-%m-%d %H:%M:%SZ");
     let message = if left <= SignedDuration::ZERO {
-        format!("{name} has expired at {day}: it is disabled")
+        format!("{name} expired at {day} and is disabled")
     } else {
         format!("{name} expires at {day}, in {} hours", left.as_hours())
     };

@@ -1,11 +1,12 @@
 //! Appends of audit rows, reads of their chains, and the removal of old rows.
 
-use serde_json::{Value, json};
+use serde_json::json;
 use sqlx::sqlite::{Sqlite, SqliteConnection};
 use sqlx::{QueryBuilder, SqlitePool};
 
 use super::begin_immediate;
 use super::error::SqliteError;
+use super::portions::portions;
 use crate::storage::columns::{AuditCheckpointColumns, AuditHeadColumns};
 use crate::storage::{AUDIT_PAGE_BYTES, AuditCheckpoint, AuditHead, AuditRow, StoredAuditRow};
 
@@ -23,37 +24,19 @@ pub(super) async fn append(writer: &SqlitePool, audit: &[AuditRow]) -> Result<()
     Ok(())
 }
 
-/// Adds rows with a single statement. Its text does not depend on the number of rows, so it is
-/// prepared only once. The codes are bound separately, because JSON has no bytes.
+/// Adds rows within a transaction.
 pub(super) async fn insert(connection: &mut SqliteConnection, audit: &[AuditRow]) -> Result<(), SqliteError> {
-    if audit.is_empty() {
-        return Ok(());
+    for portion in portions(audit) {
+        let mut query: QueryBuilder<Sqlite> = QueryBuilder::new(
+            "INSERT INTO audit_events (writer, writer_sequence, at, correlation_id, txn, jti, body, mac) ",
+        );
+        query.push_values(portion, |mut values, row| {
+            values.push_bind(row.writer.as_str()).push_bind(row.writer_sequence).push_bind(row.at.as_millisecond());
+            values.push_bind(row.correlation_id.as_deref()).push_bind(row.txn.as_deref()).push_bind(row.jti.as_deref());
+            values.push_bind(row.body.as_str()).push_bind(row.mac.as_slice());
+        });
+        query.build().execute(&mut *connection).await?;
     }
-    let rows: Value = audit
-        .iter()
-        .map(|row| {
-            json!({
-                "writer": row.writer,
-                "writer_sequence": row.writer_sequence,
-                "at": row.at.as_millisecond(),
-                "correlation_id": row.correlation_id,
-                "txn": row.txn,
-                "jti": row.jti,
-                "body": row.body,
-            })
-        })
-        .collect();
-    let macs: Vec<u8> = audit.iter().flat_map(|row| row.mac).collect();
-    sqlx::query(
-        "INSERT INTO audit_events (writer, writer_sequence, at, correlation_id, txn, jti, body, mac)
-         SELECT value ->> 'writer', value ->> 'writer_sequence', value ->> 'at', value ->> 'correlation_id',
-                value ->> 'txn', value ->> 'jti', value ->> 'body', substr(?2, key * 32 + 1, 32)
-         FROM json_each(?1) ORDER BY key",
-    )
-    .bind(rows.to_string())
-    .bind(macs)
-    .execute(connection)
-    .await?;
     Ok(())
 }
 

@@ -30,6 +30,7 @@ mod error;
 mod file;
 mod keys;
 mod migrate;
+mod portions;
 mod purge;
 mod recode;
 mod record;

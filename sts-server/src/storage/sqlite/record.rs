@@ -1,10 +1,10 @@
 //! The transaction that commits a batch of decisions, and reads of tokens.
 
-use serde_json::{Value, json};
-use sqlx::SqlitePool;
-use sqlx::sqlite::SqliteConnection;
+use sqlx::sqlite::{Sqlite, SqliteConnection};
+use sqlx::{QueryBuilder, SqlitePool};
 
 use super::error::SqliteError;
+use super::portions::portions;
 use super::{audit, begin_immediate, registry, revocation};
 use crate::storage::columns::{self, TokenColumns};
 use crate::storage::{Fresh, FreshState, OneTimeValue, RecordRows, TokenReference, TokenRow, Versions, one_time};
@@ -71,57 +71,35 @@ async fn spend(connection: &mut SqliteConnection, batch: &[OneTimeValue]) -> Res
     if batch.is_empty() {
         return Ok(Vec::new());
     }
-    let rows: Value = one_time::distinct(batch)
-        .into_iter()
-        .map(|value| {
-            json!({
-                "namespace": value.namespace,
-                "value": value.value,
-                "expires_at": value.expires_at.as_millisecond(),
-            })
-        })
-        .collect();
-    let inserted: Vec<(String, String)> = sqlx::query_as(
-        "INSERT INTO one_time_values (namespace, value, expires_at)
-         SELECT value ->> 'namespace', value ->> 'value', value ->> 'expires_at' FROM json_each(?1) WHERE TRUE
-         ON CONFLICT (namespace, value) DO NOTHING
-         RETURNING namespace, value",
-    )
-    .bind(rows.to_string())
-    .fetch_all(connection)
-    .await?;
+    let mut inserted: Vec<(String, String)> = Vec::new();
+    for portion in portions(&one_time::distinct(batch)) {
+        let mut query: QueryBuilder<Sqlite> =
+            QueryBuilder::new("INSERT INTO one_time_values (namespace, value, expires_at) ");
+        query.push_values(portion, |mut values, value| {
+            values.push_bind(value.namespace.as_str()).push_bind(value.value.as_str());
+            values.push_bind(value.expires_at.as_millisecond());
+        });
+        query.push(" ON CONFLICT (namespace, value) DO NOTHING RETURNING namespace, value");
+        inserted.extend(query.build_query_as::<(String, String)>().fetch_all(&mut *connection).await?);
+    }
     Ok(one_time::spent(batch, inserted))
 }
 
-/// Inserts tokens with a single statement. Its text does not depend on the number of tokens, so it
-/// is prepared only once.
+/// Inserts tokens.
 async fn insert(connection: &mut SqliteConnection, tokens: &[TokenRow]) -> Result<(), SqliteError> {
-    if tokens.is_empty() {
-        return Ok(());
+    for portion in portions(tokens) {
+        let mut query: QueryBuilder<Sqlite> = QueryBuilder::new(
+            "INSERT INTO tokens (jti, iss, parent_iss, parent_jti, txn, client_id, issued_at, expires_at) ",
+        );
+        query.push_values(portion, |mut values, token| {
+            let parent = token.parent.as_ref();
+            values.push_bind(token.jti.as_str()).push_bind(token.iss.as_str());
+            values.push_bind(parent.map(|parent| parent.iss.as_str()));
+            values.push_bind(parent.map(|parent| parent.jti.as_str()));
+            values.push_bind(token.txn.as_str()).push_bind(token.client_id.as_str());
+            values.push_bind(token.issued_at.as_millisecond()).push_bind(token.expires_at.as_millisecond());
+        });
+        query.build().execute(&mut *connection).await?;
     }
-    let rows: Value = tokens
-        .iter()
-        .map(|token| {
-            json!({
-                "jti": token.jti,
-                "iss": token.iss,
-                "parent_iss": token.parent.as_ref().map(|parent| &parent.iss),
-                "parent_jti": token.parent.as_ref().map(|parent| &parent.jti),
-                "txn": token.txn,
-                "client_id": token.client_id,
-                "issued_at": token.issued_at.as_millisecond(),
-                "expires_at": token.expires_at.as_millisecond(),
-            })
-        })
-        .collect();
-    sqlx::query(
-        "INSERT INTO tokens (jti, iss, parent_iss, parent_jti, txn, client_id, issued_at, expires_at)
-         SELECT value ->> 'jti', value ->> 'iss', value ->> 'parent_iss', value ->> 'parent_jti', value ->> 'txn',
-                value ->> 'client_id', value ->> 'issued_at', value ->> 'expires_at'
-         FROM json_each(?1)",
-    )
-    .bind(rows.to_string())
-    .execute(connection)
-    .await?;
     Ok(())
 }

@@ -110,6 +110,6 @@ fn words(faults: KeySetFaults, error: Option<String>, now: Timestamp) -> Vec<Str
         None => format!("key at place {index}"),
     };
     let lost = faults.lost.iter().map(|lost| format!("The {} cannot be used: {}", name(lost), lost.reason));
-    let gone = faults.gone.iter().map(|(kid, at)| format!("The key {kid} has gone, since {}", age(now, *at)));
+    let gone = faults.gone.iter().map(|(kid, at)| format!("The key {kid} disappeared {} ago", age(now, *at)));
     error.chain(lost).chain(gone).collect()
 }
