@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::admin::{Access, AccessError, Administration, By, Records};
+use crate::admin::{Access, AccessError, Administration, By};
 use crate::config::{ClientCertificates, Config, Database, PasswordError, Synchronous};
 use crate::http::{self, AdminApi, Agents, App, Endpoints, Listener, ListenerLimits, Tls, TlsError};
 use crate::keys::{KeyAccess, KeyLifeError, MasterKey, SealError};
@@ -24,7 +24,7 @@ use crate::record::RetentionError;
 use crate::registry::{ApplyError, RegistryFile};
 use crate::service::{Parts, SnapshotError, Sts};
 use crate::shutdown::announced;
-use crate::storage::{self, Location, RowCodes, StorageError, Store};
+use crate::storage::{self, Location, StorageError, Store};
 use crate::telemetry::{Traces, TracesError};
 
 /// The interval at which the server polls the database for changes, announced or not.
@@ -167,18 +167,6 @@ pub(crate) fn location(database: &Database) -> Result<Location, PasswordError> {
         listens: database.listen,
         requires_synchronous: database.synchronous == Synchronous::Require,
     })
-}
-
-/// Opens the database of a configuration for a party that only reads, without the master key. Rows
-/// are not compared with their codes.
-///
-/// # Errors
-/// [`StartError::Storage`] and [`StartError::Password`].
-pub async fn open_records(config: &Config, surroundings: Surroundings) -> Result<Records, StartError> {
-    let codes = RowCodes::unchecked(surroundings.entropy);
-    let store = storage::open_at(&location(&config.database)?, codes).await?;
-    let store = store.for_operators().unwrap_or(store);
-    Ok(Records::new(store, surroundings.clock, config))
 }
 
 impl Foundation {

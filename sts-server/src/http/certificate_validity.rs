@@ -1,7 +1,6 @@
 //! The time for which a served certificate is valid.
 
 use jiff::Timestamp;
-use tokio_rustls::rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 /// The longest time before its end at which a certificate counts as about to expire.
@@ -34,15 +33,15 @@ pub enum CertificateAge {
 
 impl CertificateValidity {
     /// Returns the validity of a chain, or `None` if no certificate of it can be read.
-    pub(super) fn of(chain: &[CertificateDer<'_>]) -> Option<Self> {
+    pub(super) fn of(chain: &[impl AsRef<[u8]>]) -> Option<Self> {
         let time = |seconds: i64| Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX);
-        let of_one = |der: &CertificateDer<'_>| {
+        let of_one = |der: &[u8]| {
             let (_rest, certificate) = X509Certificate::from_der(der).ok()?;
             let validity = certificate.validity();
             let [begins, ends] = [validity.not_before, validity.not_after].map(|at| time(at.timestamp()));
             Some(Self { begins, ends })
         };
-        chain.iter().filter_map(of_one).min_by_key(|validity| validity.ends)
+        chain.iter().filter_map(|der| of_one(der.as_ref())).min_by_key(|validity| validity.ends)
     }
 
     /// Returns the time for which the certificate is valid, in seconds.

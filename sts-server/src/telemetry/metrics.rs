@@ -305,13 +305,25 @@ impl Metrics {
     #[must_use]
     pub fn render(&self) -> String {
         #[cfg(target_os = "linux")]
-        super::process::observe(self);
+        self.observe_process();
         self.set(&catalog::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
         for (listener, open) in [Listener::Public, Listener::Admin].into_iter().zip(&self.inner.connections) {
             let open = i32::try_from(open.load(Ordering::Relaxed)).unwrap_or(i32::MAX);
             self.set(&catalog::CONNECTIONS, &[listener.name()], f64::from(open));
         }
         self.inner.handle.render()
+    }
+
+    #[cfg(target_os = "linux")]
+    fn observe_process(&self) {
+        let Ok(process) = super::process::ProcessState::read() else { return };
+        self.total(&catalog::PROCESS_CPU, &[], process.cpu_seconds);
+        self.set(&catalog::PROCESS_RESIDENT_MEMORY, &[], process.resident_bytes as f64);
+        self.set(&catalog::PROCESS_START_TIME, &[], process.started);
+        self.set(&catalog::PROCESS_OPEN_FDS, &[], process.open_fds as f64);
+        if let Some(most) = process.max_fds {
+            self.set(&catalog::PROCESS_MAX_FDS, &[], most as f64);
+        }
     }
 
     /// Sorts recorded values into buckets. Call this periodically, because every value is kept

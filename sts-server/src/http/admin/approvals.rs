@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::call::{self, Asked};
 use super::openapi::{ReadProblems, WriteProblems};
-use super::pages::{Page, PageRequest};
+use super::pages::Page;
 use super::refused::Refused;
 use super::{AdminApi, answer};
 use crate::admin::ApprovalDecision;
@@ -39,7 +39,7 @@ pub(super) struct ApprovalsPage {
 )]
 pub(super) async fn list(State(api): State<AdminApi>, request: Request) -> Response {
     let act = async move |api: AdminApi, asked: Asked| {
-        let request = PageRequest::of(&asked)?;
+        let request = asked.page()?;
         // What another server has committed is listed too.
         api.app.sts.refresh().await?;
         let (snapshot, now) = (api.app.sts.snapshot(), api.app.sts.now());

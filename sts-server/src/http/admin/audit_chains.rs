@@ -49,7 +49,7 @@ pub(super) struct AuditRowList {
 )]
 pub(super) async fn heads(State(api): State<AdminApi>, request: Request) -> Response {
     let act = async move |api: AdminApi, asked: Asked| {
-        let request = PageRequest::of(&asked)?;
+        let request = asked.page()?;
         let heads = api.administration.audit_heads().await?.into_iter().map(ExportedHead::from).collect();
         let Page { elements, next } = request.page(heads, |head: &ExportedHead| head.writer.clone());
         Ok::<_, Refused>(answer::json(&AuditHeadList { heads: elements, next }))
@@ -71,7 +71,7 @@ pub(super) async fn heads(State(api): State<AdminApi>, request: Request) -> Resp
 )]
 pub(super) async fn rows(State(api): State<AdminApi>, request: Request) -> Response {
     let act = async move |api: AdminApi, asked: Asked| {
-        let request = PageRequest::of(&asked)?;
+        let request = asked.page()?;
         let place = request.place()?;
         let after = place.as_ref().map(|(writer, sequence)| (writer.as_str(), *sequence));
         let rows = api.administration.audit_chain(after, request.limit()).await?;

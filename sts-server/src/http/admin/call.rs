@@ -19,9 +19,10 @@ use super::super::body::{BodyFault, HeldBody};
 use super::super::content_type::{Charset, FORM, JSON, charset};
 use super::super::intake::{Intake, Observed, correlation_id};
 use super::super::peer::Peer;
+use super::pages::PageRequest;
 use super::refused::Refused;
 use super::turns::Turn;
-use super::{AdminApi, BASE, answer};
+use super::{AdminApi, BASE, answer, pages};
 use crate::admin::{By, Denied, Operator, Precondition};
 use crate::config::Role;
 use crate::document::{FieldFault, nearest};
@@ -253,6 +254,11 @@ impl Asked {
             })
             .collect();
         if faults.is_empty() { Ok(form) } else { Err(Denied::Parameters(faults)) }
+    }
+
+    /// Returns the page of a list that the request asks for.
+    pub(super) fn page(&self) -> Result<PageRequest, Denied> {
+        PageRequest::read(&self.query(&pages::PARAMETERS.map(|(name, _)| name))?)
     }
 
     /// Returns the precondition of the request (RFC 9110 §13.1).

@@ -17,7 +17,6 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use super::answer::EntryList;
 use super::call::{self, Asked};
 use super::openapi::{ReadProblems, WriteProblems};
-use super::pages::PageRequest;
 use super::refused::Refused;
 use super::{AdminApi, answer, pages};
 use crate::admin::PutEntry;
@@ -187,7 +186,7 @@ fn parameter(name: &str, parameter_in: ParameterIn, required: Required, descript
 /// Answers with a page of the entries of a kind.
 async fn list_entries(api: AdminApi, request: Request, kind: EntryKind) -> Response {
     let act = async move |api: AdminApi, asked: Asked| {
-        let request = PageRequest::of(&asked)?;
+        let request = asked.page()?;
         Ok::<_, Refused>(answer::entries(&request, api.administration.entries(kind).await?))
     };
     call::answer(api, request, Role::Reader, act).await

@@ -3,8 +3,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
+use sts_protocol::Form;
 
-use super::call::Asked;
 use crate::admin::Denied;
 use crate::document::FieldFault;
 
@@ -40,8 +40,7 @@ impl PageRequest {
     ///
     /// # Errors
     /// [`Denied::Parameters`].
-    pub(super) fn of(asked: &Asked) -> Result<Self, Denied> {
-        let given = asked.query(&PARAMETERS.map(|(name, _)| name))?;
+    pub(super) fn read(given: &Form) -> Result<Self, Denied> {
         let mut faults = Vec::new();
         let limit = match given.get("limit").map(str::parse::<usize>) {
             None => MAX_ELEMENTS,

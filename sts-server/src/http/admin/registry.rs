@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::call::{self, Asked};
 use super::openapi::ReadProblems;
-use super::pages::{Page, PageRequest};
+use super::pages::Page;
 use super::refused::Refused;
 use super::{AdminApi, answer};
 use crate::admin::ExportedEntry;
@@ -52,7 +52,7 @@ pub(super) struct RegistryPage {
 )]
 pub(super) async fn export(State(api): State<AdminApi>, request: Request) -> Response {
     let act = async move |api: AdminApi, asked: Asked| {
-        let request = PageRequest::of(&asked)?;
+        let request = asked.page()?;
         let (generation, entries) = api.administration.exported().await?;
         let key = |entry: &ExportedEntry| format!("{}\n{}", place(entry.kind), entry.id);
         let Page { elements, next } = request.page(entries, key);

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::call::{self, Asked};
 use super::openapi::{ReadProblems, WriteProblems};
-use super::pages::{Page, PageRequest};
+use super::pages::Page;
 use super::refused::Refused;
 use super::{AdminApi, answer};
 use crate::admin::{Denied, Named, NotRevoked, RevocationDone, StandingRevocation};
@@ -38,7 +38,7 @@ pub(super) struct RevocationList {
 )]
 pub(super) async fn list(State(api): State<AdminApi>, request: Request) -> Response {
     let act = async move |api: AdminApi, asked: Asked| {
-        let request = PageRequest::of(&asked)?;
+        let request = asked.page()?;
         let Page { elements, next } = request.page(api.administration.revocations().await?, key);
         Ok::<_, Refused>(answer::json(&RevocationList { revocations: elements, next }))
     };
