@@ -8,6 +8,7 @@
 
 mod answer;
 mod asked;
+mod contract;
 mod envoy;
 mod forget;
 mod observe;
