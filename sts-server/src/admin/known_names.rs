@@ -62,24 +62,37 @@ pub(super) fn check(
     }
 }
 
-/// Returns the ids of the agents with this owner.
-pub(super) fn agents_of(owner: &str, entries: &[EntryRow]) -> Vec<String> {
-    let owned = owners(entries).filter(|(_, of)| of == owner);
-    owned.map(|(id, _)| id.to_owned()).collect()
-}
+/// The agents that have an owner.
+pub(super) struct Owned(Vec<(String, String)>);
 
-/// Returns the error for an owner of no agent.
-pub(super) fn unknown_owner(owner: &str, entries: &[EntryRow]) -> UnknownName {
-    let owners: Vec<String> = owners(entries).map(|(_, owner)| owner).collect();
-    unknown("owner", owner, "no agent of the registry has the owner", owners.iter().map(String::as_str).collect())
-}
+impl Owned {
+    /// Reads entries member by member, as [`check`] does.
+    pub(super) fn of_entries(entries: &[EntryRow]) -> Self {
+        let agents = entries.iter().filter(|entry| entry.kind == EntryKind::Agent);
+        let owned = agents.filter_map(|entry| {
+            let body: Value = serde_json::from_str(&entry.body).ok()?;
+            Some((entry.id.clone(), body.get("owner")?.as_str()?.to_owned()))
+        });
+        Self(owned.collect())
+    }
 
-/// Returns the agents that have an owner. Reads entries member by member, as [`check`] does.
-fn owners(entries: &[EntryRow]) -> impl Iterator<Item = (&str, String)> {
-    entries.iter().filter(|entry| entry.kind == EntryKind::Agent).filter_map(|entry| {
-        let body: Value = serde_json::from_str(&entry.body).ok()?;
-        Some((entry.id.as_str(), body.get("owner")?.as_str()?.to_owned()))
-    })
+    pub(super) fn of_registry(registry: &Registry) -> Self {
+        let owned = registry.agents().filter_map(|agent| Some((agent.id.clone(), agent.owner.clone()?)));
+        Self(owned.collect())
+    }
+
+    /// Returns the ids of the agents of an owner, in order.
+    pub(super) fn by(&self, owner: &str) -> Vec<String> {
+        let mut ids: Vec<String> = self.0.iter().filter(|(_, of)| of == owner).map(|(id, _)| id.clone()).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// Returns the error for an owner of no agent.
+    pub(super) fn unknown(&self, owner: &str) -> UnknownName {
+        let known = self.0.iter().map(|(_, owner)| owner.as_str()).collect();
+        unknown("owner", owner, "no agent of the registry has the owner", known)
+    }
 }
 
 /// Returns the error for a token of this service without a row.

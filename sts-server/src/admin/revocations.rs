@@ -6,7 +6,7 @@ use sts_protocol::Tenant;
 use thiserror::Error;
 use utoipa::ToSchema;
 
-use super::known_names::{self, UnknownName};
+use super::known_names::{self, Owned, UnknownName};
 use super::{Administration, By, Records, Wrong};
 use crate::exchange::Revocation;
 use crate::record::{Event, EventKind, UNTIL_LIFTED, held_since, hold_at};
@@ -173,6 +173,17 @@ impl StandingRevocation {
     }
 }
 
+/// Returns the agents of an owner.
+fn each(named: Named, owned: &Owned) -> Result<Vec<Named>, NotRevoked> {
+    let owner = named.owner.as_deref().unwrap_or_default();
+    let agents = owned.by(owner);
+    if agents.is_empty() && !named.unknown {
+        return Err(owned.unknown(owner).into());
+    }
+    let of_agent = |id| Named { agent: Some(id), owner: None, unknown: true, ..named.clone() };
+    Ok(agents.into_iter().map(of_agent).collect())
+}
+
 /// Returns the end of a revocation, or `None` if it lasts until lifted.
 fn end(expires_at: Timestamp) -> Option<Timestamp> {
     (expires_at < UNTIL_LIFTED).then_some(expires_at)
@@ -193,6 +204,15 @@ impl Named {
             reach: if self.hold { Reach::Hold } else { Reach::IssuedUntilNow },
             names: if self.unknown { Names::Any } else { Names::Known },
         })
+    }
+
+    /// Returns the objects that are named, as [`Administration::each_of`] does, by a registry that
+    /// is at hand.
+    ///
+    /// # Errors
+    /// As for [`Administration::each_of`].
+    pub fn each_in(self, registry: &Registry) -> Result<Vec<Self>, NotRevoked> {
+        if self.is_owner() { each(self, &Owned::of_registry(registry)) } else { Ok(vec![self]) }
     }
 
     /// Returns true if the owner of agents alone is named.
@@ -284,14 +304,10 @@ impl Administration {
     /// # Errors
     /// [`NotRevoked::Unknown`] if no agent has the owner, unless any name is accepted.
     pub async fn each_of(&self, named: Named) -> Result<Vec<Named>, NotRevoked> {
-        let Some(owner) = named.owner.as_deref().filter(|_| named.is_owner()) else { return Ok(vec![named]) };
-        let rows = self.store.entries().await?.entries();
-        let agents = known_names::agents_of(owner, &rows);
-        if agents.is_empty() && !named.unknown {
-            return Err(known_names::unknown_owner(owner, &rows).into());
+        if !named.is_owner() {
+            return Ok(vec![named]);
         }
-        let of_agent = |id| Named { agent: Some(id), owner: None, unknown: true, ..named.clone() };
-        Ok(agents.into_iter().map(of_agent).collect())
+        each(named, &Owned::of_entries(&self.store.entries().await?.entries()))
     }
 
     /// Revokes each of these objects, in order. Objects before a failure stay revoked.

@@ -38,6 +38,8 @@ pub struct Registry {
     workloads: Workloads,
     /// By actor, then by target.
     delegations: HashMap<String, HashMap<String, Vec<Arc<Delegation>>>>,
+    /// By target.
+    callers: HashMap<String, Vec<Arc<Delegation>>>,
     uses: IssuerUses,
     detail_types: BTreeSet<String>,
 }
@@ -71,6 +73,16 @@ impl Registry {
     /// Returns all delegations, in no particular order.
     pub fn all_delegations(&self) -> impl Iterator<Item = &Delegation> {
         self.delegations.values().flat_map(HashMap::values).flatten().map(Arc::as_ref)
+    }
+
+    /// Returns the delegations by which an agent may call, in no particular order.
+    pub fn calls_of(&self, actor: &str) -> impl Iterator<Item = &Delegation> {
+        self.delegations.get(actor).into_iter().flat_map(HashMap::values).flatten().map(Arc::as_ref)
+    }
+
+    /// Returns the delegations by which an agent may be called, in no particular order.
+    pub fn calls_to(&self, target: &str) -> impl Iterator<Item = &Delegation> {
+        self.callers.get(target).into_iter().flatten().map(Arc::as_ref)
     }
 
     /// Builds a snapshot from rows that are all trusted. No entry of it has expired.
@@ -179,8 +191,10 @@ impl Registry {
                     let types = delegation.details.iter().map(|detail| detail.detail_type.as_str().to_owned());
                     self.detail_types.extend(types);
                 }
+                let delegation = Arc::new(delegation);
+                self.callers.entry(delegation.target.clone()).or_default().push(Arc::clone(&delegation));
                 let of_actor = self.delegations.entry(delegation.actor.clone()).or_default();
-                of_actor.entry(delegation.target.clone()).or_default().push(Arc::new(delegation));
+                of_actor.entry(delegation.target.clone()).or_default().push(delegation);
             }
         }
         Ok(())

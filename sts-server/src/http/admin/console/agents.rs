@@ -1,6 +1,5 @@
 //! The agents: who they are, how they authenticate, whom they may call, who may call them.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use askama::Template;
@@ -19,7 +18,7 @@ use super::page::{self, Frame, posted};
 use super::words::{EventRow, RuleRow, age, href, last_use, path_with, tenants, to_the_minute};
 use crate::admin::{AuditQuery, Denied, Precondition, PutEntry};
 use crate::config::Role;
-use crate::registry::{Agent, AgentAuth, Delegation, SecretHashes};
+use crate::registry::{Agent, AgentAuth, Delegation, Registry, SecretHashes};
 use crate::storage::{AuditOrder, EntryKind};
 
 /// The number of agents on a page, and of events on the page of an agent.
@@ -83,24 +82,9 @@ pub(super) async fn list(State(api): State<AdminApi>, request: Request) -> Respo
             .then(|| shown.get(AGENTS - 1))
             .flatten()
             .map(|agent| path_with(BASE, &[("q", &query), ("after", &agent.id)]));
-        let (mut calls, mut called_by) = (HashMap::new(), HashMap::new());
-        for rule in registry.all_delegations() {
-            *calls.entry(rule.actor.as_str()).or_insert(0_usize) += 1;
-            *called_by.entry(rule.target.as_str()).or_insert(0_usize) += 1;
-        }
         let shown: Vec<&Agent> = shown.into_iter().take(AGENTS).collect();
-        let ids: HashSet<&str> = shown.iter().map(|agent| agent.id.as_str()).collect();
-        let is_of_shown = |rule: &&Delegation| ids.contains(rule.actor.as_str()) || ids.contains(rule.target.as_str());
-        let rules: Vec<&Delegation> = registry.all_delegations().filter(is_of_shown).collect();
+        let rules: Vec<&Delegation> = shown.iter().flat_map(|agent| rules_of(registry, &agent.id)).collect();
         let uses = api.administration.uses(&rules).await?;
-        let mut last_uses: HashMap<&str, Timestamp> = HashMap::new();
-        for rule in rules {
-            let Some(at) = uses.of(rule) else { continue };
-            for agent in [&rule.actor, &rule.target] {
-                let last = last_uses.entry(agent).or_insert(at);
-                *last = at.max(*last);
-            }
-        }
         let now = api.app.sts.now();
         let agents = shown.into_iter().map(|agent| AgentRow {
             href: href("agents", &agent.id),
@@ -108,9 +92,9 @@ pub(super) async fn list(State(api): State<AdminApi>, request: Request) -> Respo
             owner: agent.owner.clone().unwrap_or_default(),
             is_disabled: agent.disabled,
             credentials: kinds(agent.auth.as_ref()),
-            calls: calls.get(agent.id.as_str()).copied().unwrap_or_default(),
-            called_by: called_by.get(agent.id.as_str()).copied().unwrap_or_default(),
-            last_use: last_use(last_uses.get(agent.id.as_str()).copied(), now),
+            calls: registry.calls_of(&agent.id).count(),
+            called_by: registry.calls_to(&agent.id).count(),
+            last_use: last_use(uses.of_any(rules_of(registry, &agent.id)), now),
             expires_at: agent.expires_at.map(to_the_minute).unwrap_or_default(),
         });
         let agents = agents.collect();
@@ -118,6 +102,11 @@ pub(super) async fn list(State(api): State<AdminApi>, request: Request) -> Respo
         Ok::<_, Refused>(answer::page(&page))
     };
     call::answer_as(Browser, api, request, (Role::Reader, Turn::Search), act).await
+}
+
+/// Returns the delegations by which an agent may call, and by which it may be called.
+fn rules_of<'r>(registry: &'r Registry, agent: &'r str) -> impl Iterator<Item = &'r Delegation> {
+    registry.calls_of(agent).chain(registry.calls_to(agent))
 }
 
 /// Shows one agent.
@@ -130,14 +119,13 @@ pub(super) async fn one(State(api): State<AdminApi>, request: Request) -> Respon
         let query = AuditQuery { agent: Some(id.clone()), ..AuditQuery::default() };
         let filter = api.administration.audit_filter(&query, AuditOrder::NewestFirst);
         let found = api.administration.audit(&filter, EVENTS).await?;
-        let mut rules: Vec<&Delegation> =
-            registry.all_delegations().filter(|rule| rule.actor == id || rule.target == id).collect();
-        rules.sort_unstable_by(|left, right| left.id.cmp(&right.id));
+        let rules: Vec<&Delegation> = rules_of(registry, &id).collect();
         let uses = api.administration.uses(&rules).await?;
         let now = api.app.sts.now();
-        let shown = |is_shown: &dyn Fn(&Delegation) -> bool| {
-            let rules = rules.iter().copied().filter(|rule| is_shown(rule));
-            rules.map(|rule| RuleRow::used(rule, registry, &uses, now)).collect()
+        let shown = |rules: &mut dyn Iterator<Item = &Delegation>| {
+            let mut rules: Vec<&Delegation> = rules.collect();
+            rules.sort_unstable_by(|left, right| left.id.cmp(&right.id));
+            rules.into_iter().map(|rule| RuleRow::used(rule, registry, &uses, now)).collect()
         };
         let page = One {
             frame: Frame::new(&api, &asked),
@@ -146,8 +134,8 @@ pub(super) async fn one(State(api): State<AdminApi>, request: Request) -> Respon
             is_disabled_by_admin: registry.is_disabled_by_admin(&id),
             credentials: credentials(agent.auth.as_ref(), snapshot.trusted.agent_health(&id), now),
             facts: facts(agent, last_use(uses.of_any(rules.iter().copied()), now)),
-            calls: shown(&|rule| rule.actor == id),
-            called_by: shown(&|rule| rule.target == id),
+            calls: shown(&mut registry.calls_of(&id)),
+            called_by: shown(&mut registry.calls_to(&id)),
             events: found.rows.iter().map(EventRow::of).collect(),
             id,
         };

@@ -1,6 +1,6 @@
 //! Who may call whom: the delegations as a graph, drawn as SVG.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use askama::Template;
 use axum::extract::{Request, State};
@@ -17,7 +17,7 @@ use super::face::Browser;
 use super::page::Frame;
 use super::words::{RuleRow, href};
 use crate::config::Role;
-use crate::registry::Delegation;
+use crate::registry::{Delegation, Registry};
 
 /// The maximum number of agents, and of delegations, that are drawn. The cost of the layout grows with
 /// the layers that each arrow crosses.
@@ -96,12 +96,14 @@ pub(super) async fn graph(State(api): State<AdminApi>, request: Request) -> Resp
         let wanted = Tenant::new(&tenant).ok();
         let snapshot = api.app.sts.snapshot();
         let registry = &snapshot.registry;
-        let mut rules: Vec<&Delegation> = registry.all_delegations().collect();
-        rules.retain(|rule| wanted.as_ref().is_none_or(|tenant| rule.tenants.contain(Some(tenant))));
-        if !agent.is_empty() {
-            let near = neighbourhood(&rules, &agent, hops);
-            rules.retain(|rule| near.contains(rule.actor.as_str()) && near.contains(rule.target.as_str()));
-        }
+        let is_wanted = |rule: &&Delegation| wanted.as_ref().is_none_or(|tenant| rule.tenants.contain(Some(tenant)));
+        let rules: Vec<&Delegation> = if agent.is_empty() {
+            registry.all_delegations().filter(is_wanted).collect()
+        } else {
+            let near = neighbourhood(registry, &agent, hops, &is_wanted);
+            let rules = near.iter().flat_map(|agent| registry.calls_of(agent)).filter(is_wanted);
+            rules.filter(|rule| near.contains(rule.target.as_str())).collect()
+        };
         let (rules, left_out) = bounded(rules);
         let disabled: BTreeSet<String> =
             registry.agents().filter(|agent| agent.disabled).map(|agent| agent.id.clone()).collect();
@@ -119,17 +121,19 @@ pub(super) async fn graph(State(api): State<AdminApi>, request: Request) -> Resp
     call::answer_as(Browser, api, request, (Role::Reader, Turn::Act), act).await
 }
 
-/// Returns the agents that are at most so many calls away, in either direction.
-fn neighbourhood<'a>(rules: &[&'a Delegation], center: &'a str, hops: usize) -> HashSet<&'a str> {
-    let mut beside: HashMap<&str, Vec<&str>> = HashMap::new();
-    for rule in rules {
-        beside.entry(&rule.actor).or_default().push(&rule.target);
-        beside.entry(&rule.target).or_default().push(&rule.actor);
-    }
+/// Returns the agents that are at most so many wanted calls away, in either direction.
+fn neighbourhood<'a>(
+    registry: &'a Registry,
+    center: &'a str,
+    hops: usize,
+    is_wanted: &impl Fn(&&Delegation) -> bool,
+) -> HashSet<&'a str> {
     let (mut near, mut last) = (HashSet::from([center]), vec![center]);
     for _ in 0..hops {
-        let next = last.iter().filter_map(|agent| beside.get(agent)).flatten().copied();
-        last = next.filter(|agent| near.insert(agent)).collect();
+        let calls = last.iter().flat_map(|agent| registry.calls_of(agent)).filter(is_wanted);
+        let called = last.iter().flat_map(|agent| registry.calls_to(agent)).filter(is_wanted);
+        let beside = calls.map(|rule| rule.target.as_str()).chain(called.map(|rule| rule.actor.as_str()));
+        last = beside.filter(|&agent| near.insert(agent)).collect();
     }
     near
 }

@@ -62,8 +62,9 @@ pub(super) async fn ask(State(api): State<AdminApi>, request: Request) -> Respon
         let reached = if name.is_empty() {
             None
         } else {
-            let requests = requests(&api, named(kind, name, issuer, hold)).await?;
-            let revocations: Vec<_> = requests.into_iter().map(|request| request.revocation).collect();
+            // The count needs no read of the database: the snapshot has the agents of an owner.
+            let each = named(kind, name, issuer, hold).each_in(&api.app.sts.snapshot().registry)?;
+            let revocations: Vec<_> = requests(&api, &each)?.into_iter().map(|request| request.revocation).collect();
             Some(api.administration.reach(&revocations).await?)
         };
         let mut standing = api.administration.revocations().await?;
@@ -116,9 +117,8 @@ pub(super) async fn lift(State(api): State<AdminApi>, request: Request) -> Respo
     call::answer_as(Browser, api, request, (Role::Operator, Turn::None), act).await
 }
 
-/// Returns the revocations of what a form names: one, or those of the agents of an owner.
-async fn requests(api: &AdminApi, named: Named) -> Result<Vec<RevokeRequest>, Denied> {
-    let each = api.administration.each_of(named).await?;
+/// Returns the revocations of these objects.
+fn requests(api: &AdminApi, each: &[Named]) -> Result<Vec<RevokeRequest>, Denied> {
     let requests = each.iter().map(|named| named.request(api.administration.issuer()));
     requests.collect::<Result<Vec<_>, _>>().map_err(wrong)
 }
