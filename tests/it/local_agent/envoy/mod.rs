@@ -15,6 +15,9 @@ const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 const CHILD: &str = "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01";
 const OTHER: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
+/// The names and values of headers.
+type Headers<'h> = &'h [(&'h str, &'h str)];
+
 /// An agent between two listeners of one Envoy.
 struct Mesh {
     desk: Desk,
@@ -164,7 +167,7 @@ async fn a_call_without_its_request_or_without_a_route_does_not_go_out() {
     mesh.asked("alice", &[("x-correlation-id", "of-alice"), ("traceparent", TRACE)]).await;
     mesh.asked("alice", &[("x-correlation-id", "shared")]).await;
     mesh.asked("mallory", &[("x-correlation-id", "shared")]).await;
-    let rows: [(&str, &[(&str, &str)], u16, &str); 7] = [
+    let rows: [(&str, Headers<'_>, u16, &str); 7] = [
         ("/stock", &[], 403, "refused"),
         ("/stock", &[("x-correlation-id", "of-carol")], 403, "refused"),
         ("/stock", &[("traceparent", OTHER)], 403, "refused"),
