@@ -92,7 +92,7 @@ mod tests {
             let ApprovalPage { approvals, next } = approvals.page(list, after, most, at(250));
             (approvals.into_iter().map(|seen| seen.id).collect::<Vec<_>>().concat(), next)
         };
-        // The fourth has expired, whatever its row says.
+        // The fourth has expired, which its row does not say yet.
         for (list, whole) in [
             (ApprovalList::All, "123456"),
             (ApprovalList::Pending, "15"),

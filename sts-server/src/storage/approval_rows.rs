@@ -35,7 +35,7 @@ pub(super) use select_approvals;
 
 /// The place of an approval among those in the order of their end. The next read goes on after it.
 #[derive(Debug, Default)]
-pub(super) struct Place {
+pub(super) struct ExpiryCursor {
     pub(super) expires_at: i64,
     pub(super) id: String,
 }
@@ -314,8 +314,8 @@ impl ApprovalColumns {
     }
 
     /// Returns the place of the approval, to read on after it.
-    pub(super) fn place(&self) -> Place {
-        Place { expires_at: self.expires_at, id: self.id.clone() }
+    pub(super) fn place(&self) -> ExpiryCursor {
+        ExpiryCursor { expires_at: self.expires_at, id: self.id.clone() }
     }
 
     /// Returns the row, if a server wrote it as it is.

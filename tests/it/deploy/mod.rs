@@ -19,11 +19,13 @@ const DASHBOARD: &str = "deploy/grafana/agent-sts.json";
 const ALERTS: &str = "deploy/prometheus/alerts.yaml";
 
 /// The sections of the run-book that an alert may send somebody to.
-const SECTIONS: [&str; 8] = [
+const SECTIONS: [&str; 10] = [
     "approvals-that-wait",
+    "certificate-expires",
     "clock-skew",
     "connections-near-the-limit",
     "database-out-of-reach",
+    "entry-expires",
     "high-refusals",
     "issuer-keys-out-of-reach",
     "key-rotation-stuck",

@@ -7,7 +7,7 @@ use super::error::PostgresError;
 use super::pool::Pool;
 use super::{audit, counter, registry, standbys, transaction};
 use crate::storage::approval_rows::{
-    self, ApprovalColumns, ApprovalCounts, CLOSED_AT_ONCE, KEPT_CLOSED, MOST_CLOSED, Place, select_approvals,
+    self, ApprovalColumns, ApprovalCounts, CLOSED_AT_ONCE, ExpiryCursor, KEPT_CLOSED, MOST_CLOSED, select_approvals,
 };
 use crate::storage::coded::{self, Coded as _, RevocationColumns};
 use crate::storage::codes::{Counter, RowCodes};
@@ -87,7 +87,7 @@ pub(super) async fn approvals_after(
 pub(super) async fn expired(pool: &Pool, codes: &RowCodes, now: Timestamp) -> Result<Vec<ApprovalRow>, PostgresError> {
     let mut connection = pool.acquire().await?;
     let limit = i64::try_from(CLOSED_AT_ONCE).unwrap_or(i64::MAX);
-    let (mut expired, mut place) = (Vec::new(), Place::default());
+    let (mut expired, mut place) = (Vec::new(), ExpiryCursor::default());
     while expired.len() < CLOSED_AT_ONCE {
         let page: Vec<ApprovalColumns> = sqlx::query_as(EXPIRED)
             .bind(now.as_millisecond())
@@ -270,8 +270,8 @@ pub(super) async fn purge(
     pool: &Pool,
     codes: &RowCodes,
     portion: u64,
-    place: Place,
-) -> Result<(u64, Option<Place>), PostgresError> {
+    place: ExpiryCursor,
+) -> Result<(u64, Option<ExpiryCursor>), PostgresError> {
     let mut transaction = transaction::beside_writers(pool).await?;
     let locked = counter::lock(&mut transaction, ApprovalColumns::COUNTER).await?;
     let now = registry::now(&mut transaction).await?;

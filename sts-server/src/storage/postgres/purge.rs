@@ -4,7 +4,7 @@ use super::error::PostgresError;
 use super::pool::Pool;
 use super::{approval, counter, registry, transaction, within};
 use crate::storage::StorageError;
-use crate::storage::approval_rows::Place;
+use crate::storage::approval_rows::ExpiryCursor;
 use crate::storage::coded::{self, Coded as _, RevocationColumns, RevocationPlace};
 use crate::storage::codes::{Counter, RowCodes};
 
@@ -43,7 +43,7 @@ pub(super) async fn purge(pool: &Pool, codes: &RowCodes) -> Result<u64, StorageE
         let (went, next) = within(delete_revocations(pool, codes, now, from)).await?;
         (purged, place) = (purged.saturating_add(went), next);
     }
-    let mut place = Some(Place::default());
+    let mut place = Some(ExpiryCursor::default());
     for _ in 0..PORTIONS {
         let Some(from) = place.take() else { break };
         let (went, next) = within(approval::purge(pool, codes, PORTION, from)).await?;

@@ -8,7 +8,7 @@ use sqlx::sqlite::SqliteConnection;
 use super::error::SqliteError;
 use super::{audit, begin_immediate, counter, registry};
 use crate::storage::approval_rows::{
-    self, ApprovalColumns, ApprovalCounts, CLOSED_AT_ONCE, KEPT_CLOSED, MOST_CLOSED, Place, select_approvals,
+    self, ApprovalColumns, ApprovalCounts, CLOSED_AT_ONCE, ExpiryCursor, KEPT_CLOSED, MOST_CLOSED, select_approvals,
 };
 use crate::storage::coded::{self, Coded as _, RevocationColumns};
 use crate::storage::codes::{Counter, RowCodes};
@@ -91,7 +91,7 @@ pub(super) async fn expired(
     now: Timestamp,
 ) -> Result<Vec<ApprovalRow>, SqliteError> {
     let limit = i64::try_from(CLOSED_AT_ONCE).unwrap_or(i64::MAX);
-    let (mut expired, mut place) = (Vec::new(), Place::default());
+    let (mut expired, mut place) = (Vec::new(), ExpiryCursor::default());
     while expired.len() < CLOSED_AT_ONCE {
         let page: Vec<ApprovalColumns> = sqlx::query_as(EXPIRED)
             .bind(now.as_millisecond())
@@ -266,8 +266,8 @@ pub(super) async fn purge(
     writer: &SqlitePool,
     codes: &RowCodes,
     portion: u64,
-    place: Place,
-) -> Result<(u64, Option<Place>), SqliteError> {
+    place: ExpiryCursor,
+) -> Result<(u64, Option<ExpiryCursor>), SqliteError> {
     let mut transaction = begin_immediate(writer).await?;
     let locked = counter::read(&mut transaction, ApprovalColumns::COUNTER).await?;
     let now = registry::now(&mut transaction).await?;

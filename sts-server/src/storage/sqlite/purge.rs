@@ -5,7 +5,7 @@ use sqlx::SqlitePool;
 
 use super::error::SqliteError;
 use super::{approval, begin_immediate, counter};
-use crate::storage::approval_rows::Place;
+use crate::storage::approval_rows::ExpiryCursor;
 use crate::storage::coded::{self, Coded as _, RevocationColumns, RevocationPlace};
 use crate::storage::codes::{Counter, RowCodes};
 
@@ -43,7 +43,7 @@ pub(super) async fn purge(writer: &SqlitePool, codes: &RowCodes) -> Result<u64, 
         let (went, next) = delete_revocations(writer, codes, from).await?;
         (purged, place) = (purged.saturating_add(went), next);
     }
-    let mut place = Some(Place::default());
+    let mut place = Some(ExpiryCursor::default());
     for _ in 0..PORTIONS {
         let Some(from) = place.take() else { break };
         let (went, next) = approval::purge(writer, codes, PORTION, from).await?;
