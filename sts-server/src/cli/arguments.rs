@@ -129,7 +129,7 @@ pub enum Command {
     /// until now are refused until the revocation is lifted. New tokens are still issued. If --hold
     /// is given, tokens are refused whenever they are issued, and an agent cannot authenticate.
     #[command(
-        override_usage = "sts-server revoke <--jti|--txn|--sub|--agent|--tenant|--owner> <NAME> [OPTIONS]\n       sts-server revoke --list"
+        override_usage = "sts-server revoke <--jti|--txn|--sub> <NAME> [OPTIONS]\n       sts-server revoke <--agent|--tenant|--owner> <NAME> [OPTIONS]\n       sts-server revoke --list"
     )]
     Revoke(RevokeArguments),
     /// Shows the content of tokens.
