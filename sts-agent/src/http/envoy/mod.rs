@@ -83,7 +83,7 @@ impl Envoy {
         traces::join([&pairs]);
         let (caller, inbound) = self.0.current().verify(pairs, presented).await?;
         let after = served(headers.clone(), &caller)?;
-        self.0.matches().keep(inbound, &after, caller.expires_at(), self.0.now());
+        self.0.matches().keep(inbound, &caller, &after);
         Ok(CheckedHeaders { before: headers, after })
     }
 
