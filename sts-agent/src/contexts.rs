@@ -6,33 +6,20 @@
 //! request was used.
 
 use ::http::HeaderName;
-use aws_lc_rs::digest::{Context, SHA256};
-use quick_cache::sync::{Cache, DefaultLifecycle};
-use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
 use sts_client::jiff::Timestamp;
 use sts_client::{CallContext, Entropy};
 
+use crate::bounded_cache::{bounded, bytes_of, digest};
 use crate::header_pairs::HeaderPairs;
 
 /// The header that makes the headers of each verification unique. It never leaves the machine:
 /// routes forward it to no target.
 pub(crate) const CONTEXT: HeaderName = HeaderName::from_static("x-sts-agent-context");
 
-/// The maximum weight of all contexts, in bytes.
-const CAPACITY_BYTES: u64 = 64 * 1024 * 1024;
-
 /// The weight of a context without its headers, in bytes.
 const BASE_BYTES: usize = 1024;
-
-/// The expected number of contexts, which need not be exact.
-const EXPECTED: usize = 16 * 1024;
-
-/// The share of the capacity for contexts that were found again. New ones have the other share, in
-/// which the oldest goes first: so a request keeps its context through thousands of others.
-const FOUND_AGAIN: f64 = 0.5;
-
-/// The parts of the capacity that are locked apart. A part holds the headers of any one request.
-const SHARDS: usize = 8;
 
 /// The contexts of the callers that were verified last, until their tokens expire.
 #[derive(Debug)]
@@ -56,17 +43,12 @@ impl Weighter<[u8; 32], ContextEntry> for HeaderBytes {
 
 impl Contexts {
     pub(crate) fn new() -> Self {
-        let mut options = OptionsBuilder::new();
-        options.weight_capacity(CAPACITY_BYTES).estimated_items_capacity(EXPECTED);
-        let options = options.hot_allocation(FOUND_AGAIN).shards(SHARDS).build();
-        #[expect(clippy::expect_used, reason = "both capacities are set")]
-        let options = options.expect("capacities");
-        Self(Cache::with_options(options, HeaderBytes, DefaultHashBuilder::default(), DefaultLifecycle::default()))
+        Self(bounded(HeaderBytes))
     }
 
     /// Returns the context of exactly these headers. Headers of two verifications never match.
     pub(crate) fn find(&self, inbound: &HeaderPairs, now: Timestamp) -> Option<CallContext> {
-        let digest = digest(inbound);
+        let digest = digest_of(inbound);
         let entry = self.0.get(&digest)?;
         if entry.expires_at <= now {
             self.0.remove(&digest);
@@ -77,8 +59,7 @@ impl Contexts {
 
     /// Keeps a context until its token expires.
     pub(crate) fn keep(&self, inbound: &HeaderPairs, context: CallContext, expires_at: Timestamp) {
-        let header_bytes = inbound.iter().flatten().map(String::len).sum();
-        self.0.insert(digest(inbound), ContextEntry { context, expires_at, header_bytes });
+        self.0.insert(digest_of(inbound), ContextEntry { context, expires_at, header_bytes: bytes_of(inbound) });
     }
 }
 
@@ -89,16 +70,8 @@ pub(crate) fn new_id(entropy: &dyn Entropy) -> String {
     sts_jose::hex(&bytes)
 }
 
-/// The digest of headers in their order, each part with its length.
-fn digest(pairs: &HeaderPairs) -> [u8; 32] {
-    let mut digest = Context::new(&SHA256);
-    for part in pairs.iter().flatten() {
-        digest.update(&part.len().to_be_bytes());
-        digest.update(part.as_bytes());
-    }
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(digest.finish().as_ref());
-    bytes
+fn digest_of(inbound: &HeaderPairs) -> [u8; 32] {
+    digest(inbound.iter().flatten().map(String::as_str))
 }
 
 #[cfg(test)]
@@ -106,6 +79,7 @@ mod tests {
     use sts_client::SystemEntropy;
 
     use super::*;
+    use crate::bounded_cache::CAPACITY_BYTES;
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
     const EXPIRES_AT: Timestamp = Timestamp::constant(60, 0);

@@ -12,6 +12,7 @@
 //! | `loaded` | a verifier and a propagator from one version of the file |
 //! | `contexts` | the verified callers, to be found again |
 //! | `matches` | the verified requests, to be found again by an id that the agent propagates |
+//! | `bounded_cache` | what contexts and matches keep, within 64 MiB each |
 //! | `header_pairs` | headers in JSON |
 //! | `listen` | the socket, the loopback listener and its bearer |
 //! | `traces` | the export of spans |
@@ -21,6 +22,7 @@
 //! A decision. `sts_client::Verifier` decides who calls, and `sts_client::Propagator` decides what
 //! a call carries. A key or a secret never leaves this process.
 
+mod bounded_cache;
 pub mod command;
 mod contexts;
 mod header_pairs;

@@ -2,34 +2,26 @@
 //!
 //! A proxy sees an outbound call without the request that it is made for. The agent says it by the
 //! correlation id or the trace id of that request. A caller chooses both, so two callers may have
-//! the same: then neither is found by it.
+//! the same: then neither is found by it, as long as the id is remembered. An id is remembered
+//! longer than the token of its request is valid, so that no other caller takes it over unseen.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ::http::{HeaderMap, HeaderName};
-use aws_lc_rs::digest::{Context, SHA256};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use sts_client::jiff::Timestamp;
-use sts_client::{X_CORRELATION_ID, X_TENANT_ID};
+use sts_client::{Caller, Tenant, X_CORRELATION_ID};
 use thiserror::Error;
 
+use crate::bounded_cache::{bounded, bytes_of, digest};
 use crate::header_pairs::HeaderPairs;
 
 /// The header of the trace that a request belongs to (W3C Trace Context).
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// The headers that say on whose behalf a request is made.
-const OF_THE_CALLER: [HeaderName; 2] = [::http::header::AUTHORIZATION, X_TENANT_ID];
-
-/// The maximum weight of all requests, in bytes.
-const CAPACITY_BYTES: u64 = 64 * 1024 * 1024;
-
-/// The weight of a request without its headers, in bytes.
+/// The weight of an id without the headers of its request, in bytes.
 const BASE_BYTES: usize = 512;
-
-/// The expected number of ids, which need not be exact.
-const EXPECTED: usize = 16 * 1024;
 
 /// The maximum length of an id, in bytes.
 const MAX_ID_BYTES: usize = 128;
@@ -45,10 +37,10 @@ pub(crate) enum MatchError {
     Shared,
 }
 
-/// The requests that were verified last, until their tokens expire.
+/// The requests that were verified last.
 #[derive(Debug)]
 pub(crate) struct Matches {
-    requests: Cache<MatchId, KnownRequest, HeaderBytes>,
+    requests: Cache<MatchId, KnownId, HeaderBytes>,
     /// Held while an id is given to a request, so that none of two callers goes unseen.
     turn: Mutex<()>,
 }
@@ -60,42 +52,54 @@ enum MatchId {
     Trace(String),
 }
 
+/// The use of an id so far.
 #[derive(Debug, Clone)]
+enum KnownId {
+    /// One caller has used it. Its last request counts.
+    OfOne(Arc<KnownRequest>),
+    /// Several callers have.
+    OfSeveral,
+}
+
+#[derive(Debug)]
 struct KnownRequest {
-    /// The headers that the verification returned, and the digest of their caller. `None` for the
-    /// requests of several callers.
-    single: Option<(Arc<HeaderPairs>, [u8; 32])>,
+    /// The headers that the verification returned.
+    inbound: Arc<HeaderPairs>,
+    /// The digest of the principal, its tenant and its actor.
+    caller: [u8; 32],
     expires_at: Timestamp,
 }
 
 #[derive(Debug, Clone)]
 struct HeaderBytes;
 
-impl Weighter<MatchId, KnownRequest> for HeaderBytes {
-    fn weight(&self, _id: &MatchId, known: &KnownRequest) -> u64 {
-        let headers = known.single.iter().flat_map(|(inbound, _)| inbound.iter().flatten());
-        let bytes = headers.map(String::len).sum::<usize>().saturating_add(BASE_BYTES);
-        u64::try_from(bytes).unwrap_or(u64::MAX)
+impl Weighter<MatchId, KnownId> for HeaderBytes {
+    fn weight(&self, _id: &MatchId, known: &KnownId) -> u64 {
+        let header_bytes = match known {
+            KnownId::OfOne(request) => bytes_of(&request.inbound),
+            KnownId::OfSeveral => 0,
+        };
+        u64::try_from(header_bytes.saturating_add(BASE_BYTES)).unwrap_or(u64::MAX)
     }
 }
 
 impl Matches {
     pub(crate) fn new() -> Self {
-        Self { requests: Cache::with_weighter(EXPECTED, CAPACITY_BYTES, HeaderBytes), turn: Mutex::default() }
+        Self { requests: bounded(HeaderBytes), turn: Mutex::default() }
     }
 
-    /// Keeps the headers that a verification returned until their token expires. Of several requests
-    /// of one caller with one id, the last is found.
-    pub(crate) fn keep(&self, inbound: HeaderPairs, headers: &HeaderMap, expires_at: Timestamp, now: Timestamp) {
-        let (caller, inbound) = (caller_of(&inbound), Arc::new(inbound));
+    /// Keeps the headers that the verification of that caller returned. Of several requests of one
+    /// caller with one id, the last is found.
+    pub(crate) fn keep(&self, inbound: HeaderPairs, caller: &Caller, headers: &HeaderMap) {
+        let request =
+            KnownRequest { inbound: Arc::new(inbound), caller: digest_of(caller), expires_at: caller.expires_at() };
+        let request = Arc::new(request);
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         for id in [correlation_of(headers), trace_of(headers)].into_iter().flatten() {
-            let earlier = self.requests.peek(&id).filter(|earlier| earlier.expires_at > now);
-            let known = match earlier {
-                Some(earlier) if earlier.caller() != Some(&caller) => {
-                    KnownRequest { single: None, expires_at: expires_at.max(earlier.expires_at) }
-                }
-                Some(_) | None => KnownRequest { single: Some((Arc::clone(&inbound), caller)), expires_at },
+            let known = match self.requests.peek(&id) {
+                Some(KnownId::OfOne(earlier)) if earlier.caller != request.caller => KnownId::OfSeveral,
+                Some(KnownId::OfSeveral) => KnownId::OfSeveral,
+                Some(KnownId::OfOne(_)) | None => KnownId::OfOne(Arc::clone(&request)),
             };
             self.requests.insert(id, known);
         }
@@ -108,25 +112,34 @@ impl Matches {
         if ids.iter().all(Option::is_none) {
             return Err(MatchError::Unnamed);
         }
-        let live = |id: Option<MatchId>| self.requests.get(&id?).filter(|known| known.expires_at > now);
-        let [of_correlation, of_trace] = ids.map(live);
-        let (found, other) = match (of_correlation, of_trace) {
-            (Some(found), other) => (found, other),
-            (None, Some(found)) => (found, None),
-            (None, None) => return Err(MatchError::Unknown),
-        };
-        let (inbound, caller) = found.single.ok_or(MatchError::Shared)?;
-        match other.and_then(|other| other.single) {
-            Some((_, of_other)) if of_other != caller => Err(MatchError::Shared),
-            Some(_) | None => Ok(inbound),
+        let known = ids.map(|id| self.requests.get(&id?));
+        if let [Some(KnownId::OfOne(one)), Some(KnownId::OfOne(other))] = &known
+            && one.caller != other.caller
+        {
+            return Err(MatchError::Shared);
         }
+        for id in known.into_iter().flatten() {
+            match id {
+                KnownId::OfOne(request) if request.expires_at > now => return Ok(Arc::clone(&request.inbound)),
+                KnownId::OfOne(_) => {}
+                KnownId::OfSeveral => return Err(MatchError::Shared),
+            }
+        }
+        Err(MatchError::Unknown)
     }
 }
 
-impl KnownRequest {
-    fn caller(&self) -> Option<&[u8; 32]> {
-        self.single.as_ref().map(|(_, caller)| caller)
-    }
+/// The digest of what makes a caller another one: its tokens may differ.
+fn digest_of(caller: &Caller) -> [u8; 32] {
+    let subject = caller.subject();
+    let actor = caller.actor();
+    digest([
+        subject.iss.as_str(),
+        subject.sub.as_str(),
+        caller.tenant().map_or("", Tenant::as_str),
+        actor.and_then(|actor| actor.iss).unwrap_or_default(),
+        actor.map_or("", |actor| actor.sub),
+    ])
 }
 
 fn correlation_of(headers: &HeaderMap) -> Option<MatchId> {
@@ -153,28 +166,20 @@ fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
     value.to_str().ok().map(str::trim)
 }
 
-/// The digest of the headers that say on whose behalf a request is made.
-fn caller_of(inbound: &HeaderPairs) -> [u8; 32] {
-    let mut digest = Context::new(&SHA256);
-    for name in OF_THE_CALLER {
-        for [_, value] in inbound.iter().filter(|[header, _]| header.eq_ignore_ascii_case(name.as_str())) {
-            digest.update(name.as_str().as_bytes());
-            digest.update(&value.len().to_be_bytes());
-            digest.update(value.as_bytes());
-        }
-    }
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(digest.finish().as_ref());
-    bytes
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use ::http::HeaderValue;
+    use sts_client::test_util::{ManualClock, TestCaller};
+
     use super::*;
+    use crate::bounded_cache::CAPACITY_BYTES;
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+    /// The expiry of requests of now.
     const SOON: Timestamp = Timestamp::constant(60, 0);
-    const LATER: Timestamp = Timestamp::constant(120, 0);
+    const LIFETIME: Duration = Duration::from_secs(60);
     const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     const CHILD: &str = "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-00";
     const OTHER: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -187,8 +192,21 @@ mod tests {
         headers
     }
 
-    fn of(user: &str, mark: &str) -> HeaderPairs {
-        vec![["authorization".to_owned(), format!("Bearer {user}")], ["x-mark".to_owned(), mark.to_owned()]]
+    /// Keeps a request of a caller, whose token expires 60 seconds after `from`.
+    fn keep(
+        matches: &Matches,
+        caller: &TestCaller,
+        mark: &str,
+        pairs: &[(&'static str, &'static str)],
+        from: Timestamp,
+    ) {
+        let caller = caller.clone().clock(Arc::new(ManualClock::new(from))).lifetime(LIFETIME).build();
+        let inbound = vec![["x-user".to_owned(), caller.subject().sub.clone()], ["x-mark".to_owned(), mark.to_owned()]];
+        matches.keep(inbound, &caller, &headers(pairs));
+    }
+
+    fn user(sub: &str) -> TestCaller {
+        Caller::for_test().subject(sub)
     }
 
     fn found(matches: &Matches, pairs: &[(&'static str, &'static str)], now: Timestamp) -> Result<String, MatchError> {
@@ -198,8 +216,8 @@ mod tests {
     #[test]
     fn a_call_is_found_by_either_id_until_the_token_expires() {
         let matches = Matches::new();
-        matches.keep(of("alice", "1"), &headers(&[("x-correlation-id", "a"), ("traceparent", TRACE)]), SOON, NOW);
-        let alice = || Ok("Bearer alice 1".to_owned());
+        keep(&matches, &user("alice"), "1", &[("x-correlation-id", "a"), ("traceparent", TRACE)], NOW);
+        let alice = || Ok("alice 1".to_owned());
         for (pairs, expected) in [
             (&[("x-correlation-id", "a")][..], alice()),
             (&[("traceparent", CHILD)], alice()),
@@ -220,39 +238,63 @@ mod tests {
     }
 
     #[test]
-    fn an_id_of_two_callers_finds_neither_until_one_has_expired() {
+    fn an_id_of_two_callers_finds_neither_even_if_the_token_of_one_has_expired() {
         let matches = Matches::new();
         let shared = [("x-correlation-id", "a")];
-        matches.keep(of("alice", "1"), &headers(&shared), LATER, NOW);
-        matches.keep(of("alice", "2"), &headers(&shared), LATER, NOW);
-        assert_eq!(found(&matches, &shared, NOW), Ok("Bearer alice 2".to_owned()), "the last of one caller");
-        matches.keep(of("mallory", "3"), &headers(&shared), SOON, NOW);
-        assert_eq!(found(&matches, &shared, NOW), Err(MatchError::Shared));
+        keep(&matches, &user("alice"), "1", &shared, NOW);
+        keep(&matches, &user("alice").scope("stock:read"), "2", &shared, NOW);
+        assert_eq!(found(&matches, &shared, NOW), Ok("alice 2".to_owned()), "the last of one caller");
+        assert_eq!(found(&matches, &shared, SOON), Err(MatchError::Unknown));
+        keep(&matches, &user("alice"), "3", &shared, SOON);
+        assert_eq!(found(&matches, &shared, SOON), Ok("alice 3".to_owned()), "the same caller comes back");
+        let later = Timestamp::constant(120, 0);
+        assert_eq!(found(&matches, &shared, later), Err(MatchError::Unknown));
+        keep(&matches, &user("mallory"), "4", &shared, later);
+        assert_eq!(found(&matches, &shared, later), Err(MatchError::Shared));
         // A further request does not make it that of one caller.
-        matches.keep(of("mallory", "4"), &headers(&shared), SOON, NOW);
-        matches.keep(of("alice", "5"), &headers(&shared), SOON, NOW);
-        assert_eq!(found(&matches, &shared, SOON), Err(MatchError::Shared));
-        matches.keep(of("alice", "6"), &headers(&shared), Timestamp::constant(180, 0), LATER);
-        assert_eq!(found(&matches, &shared, LATER), Ok("Bearer alice 6".to_owned()));
-        // The same token for another tenant is another caller.
-        let mut elsewhere = of("alice", "7");
-        elsewhere.push(["X-Tenant-ID".to_owned(), "other".to_owned()]);
-        matches.keep(elsewhere, &headers(&shared), Timestamp::constant(180, 0), LATER);
-        assert_eq!(found(&matches, &shared, LATER), Err(MatchError::Shared));
+        for sub in ["mallory", "alice"] {
+            keep(&matches, &user(sub), "5", &shared, later);
+            assert_eq!(found(&matches, &shared, later), Err(MatchError::Shared), "{sub}");
+        }
+    }
+
+    #[test]
+    fn a_caller_is_its_principal_its_tenant_and_its_actor() {
+        let alice = || user("alice").tenant("acme").actor("planner");
+        for other in [
+            user("bob").tenant("acme").actor("planner"),
+            user("alice").tenant("other").actor("planner"),
+            user("alice").actor("planner"),
+            user("alice").tenant("acme").actor("robot"),
+            user("alice").tenant("acme"),
+        ] {
+            let matches = Matches::new();
+            let shared = [("x-correlation-id", "a")];
+            keep(&matches, &alice(), "1", &shared, NOW);
+            keep(&matches, &alice().claim("jti", "another".into()), "2", &shared, NOW);
+            assert_eq!(found(&matches, &shared, NOW), Ok("alice 2".to_owned()));
+            keep(&matches, &other, "3", &shared, NOW);
+            assert_eq!(found(&matches, &shared, NOW), Err(MatchError::Shared), "{other:?}");
+        }
     }
 
     #[test]
     fn two_ids_of_two_callers_find_neither_and_an_own_correlation_id_outranks_a_shared_trace() {
         let matches = Matches::new();
-        for (user, id) in [("alice", "a"), ("bob", "b")] {
-            matches.keep(of(user, id), &headers(&[("x-correlation-id", id), ("traceparent", TRACE)]), SOON, NOW);
+        for (sub, id) in [("alice", "a"), ("bob", "b")] {
+            keep(&matches, &user(sub), id, &[("x-correlation-id", id), ("traceparent", TRACE)], NOW);
         }
-        matches.keep(of("carol", "c"), &headers(&[("traceparent", OTHER)]), SOON, NOW);
+        keep(&matches, &user("carol"), "c", &[("traceparent", OTHER)], NOW);
         let both = [("x-correlation-id", "a"), ("traceparent", TRACE)];
-        assert_eq!(found(&matches, &both, NOW), Ok("Bearer alice a".to_owned()));
+        assert_eq!(found(&matches, &both, NOW), Ok("alice a".to_owned()));
         assert_eq!(found(&matches, &[("traceparent", TRACE)], NOW), Err(MatchError::Shared));
         let crossed = [("x-correlation-id", "a"), ("traceparent", OTHER)];
         assert_eq!(found(&matches, &crossed, NOW), Err(MatchError::Shared));
+        // Nor does the trace of another caller serve a request whose token has expired.
+        let matches = Matches::new();
+        keep(&matches, &user("alice"), "a", &[("x-correlation-id", "a")], NOW);
+        keep(&matches, &user("carol"), "c", &[("traceparent", OTHER)], SOON);
+        assert_eq!(found(&matches, &crossed, SOON), Err(MatchError::Shared));
     }
 
     #[test]
@@ -272,13 +314,17 @@ mod tests {
     }
 
     #[test]
-    fn the_bytes_are_bounded() {
+    fn a_request_is_found_through_a_thousand_others_and_the_bytes_are_bounded() {
         let matches = Matches::new();
-        for number in 0..6000 {
-            let mut request = HeaderMap::new();
-            request.insert(X_CORRELATION_ID, number.to_string().parse().unwrap());
-            matches.keep(of("alice", &"0".repeat(16 * 1024)), &request, SOON, NOW);
+        let caller = user("alice").clock(Arc::new(ManualClock::new(NOW))).build();
+        let of_request = |number: u64| HeaderMap::from_iter([(X_CORRELATION_ID, HeaderValue::from(number))]);
+        // More than there is room for, so that some have gone.
+        let all = CAPACITY_BYTES / (16 * 1024) * 2;
+        for number in 0..all {
+            matches.keep(vec![["x-long".to_owned(), "0".repeat(16 * 1024)]], &caller, &of_request(number));
         }
+        let lost: Vec<u64> = (0..all).filter(|number| matches.find(&of_request(*number), NOW).is_err()).collect();
+        assert!(lost.last().is_some_and(|number| *number < all - 1000), "{:?}", lost.last());
         assert!(matches.requests.weight() <= CAPACITY_BYTES);
     }
 }

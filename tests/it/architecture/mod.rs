@@ -74,7 +74,7 @@ const AGENT: Building = Building {
         &["live"],
         &["loaded"],
         &["contexts", "listen", "matches"],
-        &["traces"],
+        &["bounded_cache", "traces"],
         &["header_pairs", "metrics"],
     ],
     exceptions: &[],

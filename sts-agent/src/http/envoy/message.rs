@@ -99,9 +99,12 @@ fn append(headers: &mut HeaderMap, name: &str, value: &[u8]) -> Result<(), Failu
 }
 
 /// Passes the request on, with its headers changed.
-pub(super) fn allowed(CheckedHeaders { before, after }: CheckedHeaders) -> CheckResponse {
+pub(super) fn allowed(CheckedHeaders { before, after, reserved }: CheckedHeaders) -> CheckResponse {
     let mut ok = OkHttpResponse::default();
-    ok.headers_to_remove.extend(before.keys().filter(|name| !after.contains_key(*name)).map(ToString::to_string));
+    // A proxy with `allowed_headers` does not show all headers that it passes on.
+    let unseen = reserved.iter().filter(|name| !before.contains_key(*name));
+    let removed = before.keys().chain(unseen).filter(|name| !after.contains_key(*name));
+    ok.headers_to_remove.extend(removed.map(ToString::to_string));
     for name in after.keys() {
         if before.get_all(name) == after.get_all(name) {
             continue;

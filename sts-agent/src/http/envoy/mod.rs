@@ -4,6 +4,7 @@
 //! says whether the request comes to the agent or from it. A request without it is refused.
 
 mod message;
+mod reserved;
 
 use std::sync::Arc;
 
@@ -14,10 +15,10 @@ use sts_client::{CallContext, Caller, Kind, X_CORRELATION_ID, X_DELEGATION_FALLB
 use tonic::{Request, Response, Status};
 
 use self::message::ProxiedRequest;
+use self::reserved::{CLAIMS, OF_THIS_PROCESS, STRIPPED, remove_twins};
 use super::Api;
 use super::answer::{self, AgentResponse, Failure};
 use super::{asked, verify};
-use crate::contexts::CONTEXT;
 use crate::header_pairs;
 use crate::live::Live;
 use crate::traces;
@@ -30,9 +31,6 @@ const MAX_QUESTION_BYTES: usize = 512 * 1024;
 
 /// The context extension that says the direction of a request.
 const DIRECTION: &str = "direction";
-
-/// Headers of this process alone, which pass no proxy.
-const OF_THIS_PROCESS: [HeaderName; 2] = [CONTEXT, HeaderName::from_static("x-sts-verified")];
 
 /// The service that proxies ask.
 pub(super) struct Envoy(Arc<Live>);
@@ -69,8 +67,11 @@ impl Authorization for Envoy {
 
 /// The headers of a request before and after the check.
 struct CheckedHeaders {
+    /// The headers that the proxy showed, which may not be all.
     before: HeaderMap,
     after: HeaderMap,
+    /// The headers that pass only if `after` has them, also if the proxy did not show them.
+    reserved: &'static [HeaderName],
 }
 
 impl Envoy {
@@ -83,8 +84,8 @@ impl Envoy {
         traces::join([&pairs]);
         let (caller, inbound) = self.0.current().verify(pairs, presented).await?;
         let after = served(headers.clone(), &caller)?;
-        self.0.matches().keep(inbound, &after, caller.expires_at(), self.0.now());
-        Ok(CheckedHeaders { before: headers, after })
+        self.0.matches().keep(inbound, &caller, &after);
+        Ok(CheckedHeaders { before: headers, after, reserved: &CLAIMS })
     }
 
     /// Makes the headers of a call of the agent.
@@ -101,10 +102,11 @@ impl Envoy {
         for name in OF_THIS_PROCESS {
             after.remove(name);
         }
+        remove_twins(&mut after);
         let operation = OutboundOperation::Request { method: &method, body: None };
         let applied = loaded.propagator().apply_as(&context, &url, &mut after, operation).await;
         applied.map_err(|error| Failure::call(&error, &context))?;
-        Ok(CheckedHeaders { before: headers, after })
+        Ok(CheckedHeaders { before: headers, after, reserved: &STRIPPED })
     }
 }
 
@@ -113,6 +115,7 @@ fn served(mut headers: HeaderMap, caller: &Caller) -> Result<HeaderMap, Failure>
     for name in OF_THIS_PROCESS {
         headers.remove(name);
     }
+    remove_twins(&mut headers);
     // A service account that stands in for a user says so; a user has nothing to stand in for.
     if caller.kind() == Kind::User {
         headers.remove(X_DELEGATION_FALLBACK);
@@ -124,4 +127,71 @@ fn served(mut headers: HeaderMap, caller: &Caller) -> Result<HeaderMap, Failure>
         None => headers.remove(X_TENANT_ID),
     };
     Ok(headers)
+}
+
+#[cfg(test)]
+mod tests {
+    use envoy_types::ext_authz::v3::pb::HttpResponse;
+
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+    }
+
+    /// The names of the headers that the proxy removes.
+    fn removed(checked: CheckedHeaders) -> Vec<String> {
+        let Some(HttpResponse::OkResponse(ok)) = message::allowed(checked).http_response else {
+            panic!("it is refused")
+        };
+        ok.headers_to_remove
+    }
+
+    #[test]
+    fn a_verified_request_has_no_header_that_an_agent_could_take_for_one_of_ours() {
+        let alice = Caller::for_test().subject("alice").tenant("acme").correlation_id("a").build();
+        let forged = headers(&[
+            ("x_tenant_id", "evil"),
+            ("x-tenant_id", "evil"),
+            ("x_correlation_id", "evil"),
+            ("x_delegation-fallback", "service-account"),
+            ("x_sts_agent_context", "1"),
+            ("x_forwarded_client_cert", "evil"),
+            ("x_note", "kept"),
+            ("x-delegation-fallback", "service-account"),
+        ]);
+        let expected = headers(&[("x_note", "kept"), ("x-tenant-id", "acme"), ("x-correlation-id", "a")]);
+        assert_eq!(served(forged, &alice).ok(), Some(expected));
+    }
+
+    #[test]
+    fn a_reserved_header_that_the_proxy_does_not_show_is_removed_as_well() {
+        let bob = Caller::for_test().subject("bob").correlation_id("a").build();
+        let after = served(HeaderMap::new(), &bob).ok().unwrap();
+        let checked = CheckedHeaders { before: HeaderMap::new(), after, reserved: &CLAIMS };
+        let expected = ["x-tenant-id", "x-delegation-fallback", "x-sts-verified", "x-sts-agent-context"];
+        assert_eq!(removed(checked), expected);
+
+        let before = headers(&[("cookie", "session=1"), ("accept", "text/plain")]);
+        let after = headers(&[("authorization", "Bearer b"), ("x-correlation-id", "a"), ("accept", "text/plain")]);
+        let names = removed(CheckedHeaders { before, after: after.clone(), reserved: &STRIPPED });
+        for name in &STRIPPED {
+            let count = names.iter().filter(|removed| **removed == name.as_str()).count();
+            assert_eq!(count, usize::from(!after.contains_key(name)), "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn sts_client_strips_what_is_reserved_here() {
+        let route = sts_client::Route::to("https://inventory.shop.example/".parse().unwrap()).pass_through();
+        let propagator = sts_client::Propagator::builder().route(route).build().await.unwrap();
+        let mut outbound: HeaderMap =
+            STRIPPED.iter().map(|name| (name.clone(), HeaderValue::from_static("1"))).collect();
+        // Of this process, which removes it before.
+        outbound.remove(crate::contexts::CONTEXT);
+        let context = CallContext::without_user(None, &sts_client::SystemEntropy);
+        let nowhere = "https://payroll.shop.example/".parse().unwrap();
+        let refused = propagator.apply(&context, &nowhere, &mut outbound).await;
+        assert!(refused.is_err() && outbound.is_empty(), "{outbound:?}");
+    }
 }

@@ -111,6 +111,9 @@ async fn a_verified_request_reaches_the_agent_and_a_refused_one_does_not() {
         let text = response.text().await.expect("a text");
         assert!(!text.contains("audience") && !text.contains(&alice), "{text}");
     }
+    // A name that the agent could read as x-tenant-id.
+    let twin = mesh.request(&[("authorization", &alice), ("x_tenant_id", "evil")]).send().await.expect("an answer");
+    assert_eq!(twin.status(), 400);
     assert_eq!(mesh.agent.seen().len(), 1, "no refused request reaches the agent");
 
     let metrics = mesh.desk.agent.get("/metrics").await.text;
@@ -157,6 +160,30 @@ async fn a_call_carries_the_token_for_the_request_that_it_names() {
         assert_eq!(seen["x-correlation-id"], json!([id]));
         for name in ["cookie", "x-delegation-fallback", "x-sts-agent-context"] {
             assert!(seen.get(name).is_none(), "{seen}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_reserved_header_that_the_proxy_does_not_show_does_not_pass() {
+    let few_headers = |configuration: &mut Value| {
+        for listener in configuration["static_resources"]["listeners"].as_array_mut().expect("listeners") {
+            let filter = &mut listener["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"][0];
+            let shown = ["authorization", "x-correlation-id"].map(|name| json!({ "exact": name }));
+            filter["typed_config"]["allowed_headers"] = json!({ "patterns": shown });
+        }
+    };
+    let Some(mesh) = Mesh::open_with(few_headers).await else { return };
+    let forged = [("x-sts-verified", "1"), ("x-sts-agent-context", "1"), ("x-delegation-fallback", "service-account")];
+    let of_request = [&[("x-correlation-id", "a"), ("x-tenant-id", "evil")][..], &forged].concat();
+    let asked = mesh.asked("alice", &of_request).await;
+    let of_call =
+        [&[("x-correlation-id", "a"), ("x-tenant-id", "evil"), ("cookie", "session=1")][..], &forged].concat();
+    let called = json_of(mesh.call("/stock", &of_call).await).await;
+    for seen in [asked, called] {
+        assert_eq!(seen["x-tenant-id"], json!(["acme"]), "{seen}");
+        for name in ["cookie", "x-sts-verified", "x-sts-agent-context", "x-delegation-fallback"] {
+            assert!(seen.get(name).is_none(), "{name}: {seen}");
         }
     }
 }
