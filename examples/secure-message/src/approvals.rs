@@ -5,13 +5,16 @@ use anyhow::Context as _;
 use http::HeaderMap;
 use serde_json::{Value, json};
 use sts_client::Error;
-use sts_client::envelope::Capability;
 
+use crate::billing;
 use crate::envelopes::{self, put};
 use crate::report::{Report, Suite};
-use crate::stage::{ALICE, BOB, Stage};
+use crate::stage::{ALICE, BOB, SECRET_ORDER, Stage};
 use crate::support::Call;
 use crate::till::Refund;
+
+/// The order that a thief would have paid back.
+const ORDER_OF_A_THIEF: &str = "order-of-a-thief";
 
 /// Plays it.
 pub(crate) async fn play(stage: &mut Stage, report: &mut Report) -> anyhow::Result<()> {
@@ -79,39 +82,56 @@ async fn of_tools(stage: &mut Stage, report: &mut Report) -> anyhow::Result<()> 
 
 async fn of_messages(stage: &mut Stage, report: &mut Report) -> anyhow::Result<()> {
     report.act("a large refund in a message needs a token that its user approved");
-    let waiting = command(stage, "refund-2", 50_000).await?;
+    let large = draft(SECRET_ORDER, 50_000);
+    let waiting = command(stage, "refund-2", &large).await?;
     report.case(Suite::Approval, "before the user decides", "approval_required", &waiting.came());
     let Authorized::Waits(id) = waiting else { anyhow::bail!("no approval is required") };
     let portal = format!("Bearer {}", stage.idp.sign_in(ALICE, stage.sts.issuer())?.token);
     stage.remember(&portal);
     report.check("the user approves it at the STS", decide(stage, &id, "grant", &portal).await? == "allowed");
-    let (first, second) = (command(stage, "refund-2", 50_000).await?, command(stage, "refund-2", 50_000).await?);
+    diverted(stage, report, &large).await?;
+    let (first, second) = (command(stage, "refund-2", &large).await?, command(stage, "refund-2", &large).await?);
     let (Authorized::Token(first), Authorized::Token(second)) = (first, second) else { anyhow::bail!("not approved") };
-    let other = stage.forged(&first.sealed.envelope, |claims| put(claims, &["idempotencyKey"], json!("refund-3")))?;
-    let came = envelopes::send(stage, &first, &other).await?;
-    report.case(Suite::Approval, "another refund, with that token", "approval_required", &came);
     let (came, drafted) = envelopes::ask(stage, first).await?;
     report.case(Suite::Approval, "after the user approved it", "allowed", &came);
     let (came, again) = envelopes::ask(stage, second).await?;
     report.case(Suite::Approval, "tried again: the same answer", "allowed", &came);
     report.check("and it is drafted once", drafted.is_some() && drafted == again);
-    for (what, key, cents, expected) in [
-        ("another refund", "refund-3", 50_000, "approval_required"),
-        ("one cent more", "refund-2", 50_001, "approval_required"),
-        ("more than the delegation gives", "refund-2", 100_001, "invalid_authorization_details"),
+    for (what, key, refund, expected) in [
+        ("another refund", "refund-3", draft(SECRET_ORDER, 50_000), "approval_required"),
+        ("another order", "refund-2", draft(ORDER_OF_A_THIEF, 50_000), "approval_required"),
+        ("one cent more", "refund-2", draft(SECRET_ORDER, 50_001), "approval_required"),
+        ("more than the delegation gives", "refund-2", draft(SECRET_ORDER, 100_001), "invalid_authorization_details"),
     ] {
-        let came = command(stage, key, cents).await?.came();
+        let came = command(stage, key, &refund).await?.came();
         report.case(Suite::Approval, what, expected, &came);
     }
     report.check("the user withdraws it", decide(stage, &id, "withdraw", &portal).await? == "allowed");
-    let came = command(stage, "refund-2", 50_000).await?.came();
+    let came = command(stage, "refund-2", &large).await?.came();
     report.case(Suite::Approval, "after the user withdrew it", "approval_required", &came);
     Ok(())
 }
 
+/// A thief in support has a token that the user approved, and sends something else.
+async fn diverted(stage: &mut Stage, report: &mut Report, approved: &billing::Refund) -> anyhow::Result<()> {
+    let call = envelopes::prepare_large(stage, "refund-2", approved, approved).await?;
+    let other = stage.forged(&call.sealed.envelope, |claims| put(claims, &["idempotencyKey"], json!("refund-3")))?;
+    let came = envelopes::send(stage, &call, &other).await?;
+    report.case(Suite::Approval, "another refund, with that token", "approval_required", &came);
+    let order = draft(ORDER_OF_A_THIEF, approved.cents);
+    let call = envelopes::prepare_large(stage, "refund-2", approved, &order).await?;
+    let came = envelopes::send(stage, &call, &call.sealed.envelope).await?;
+    report.case(Suite::Approval, "another order, with that token", "approval_required", &came);
+    Ok(())
+}
+
 /// Support seals a message of alice for a large refund, with a token for exactly this.
-async fn command(stage: &mut Stage, key: &str, cents: u32) -> anyhow::Result<Authorized<Call>> {
-    Authorized::of(envelopes::prepare(stage, Capability::WorkflowCommand, key, cents).await)
+async fn command(stage: &mut Stage, key: &str, refund: &billing::Refund) -> anyhow::Result<Authorized<Call>> {
+    Authorized::of(envelopes::prepare_large(stage, key, refund, refund).await)
+}
+
+fn draft(order: &str, cents: u32) -> billing::Refund {
+    billing::Refund { order: order.to_owned(), cents }
 }
 
 fn refund(order: &str, amount: u32) -> Refund {

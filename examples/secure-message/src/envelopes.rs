@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use sts_client::envelope::{AnswerError, Capability, OpenError};
 use sts_jose::{Algorithm, Clock as _, SigningKey, SystemClock};
 
-use crate::billing::{DRAFT_LARGE, Drafted, Refund};
+use crate::billing::{Drafted, Refund};
 use crate::report::{Report, Suite};
 use crate::stage::{ALICE, BOB, SECRET_ORDER, Stage};
 use crate::support::{Ask, Call, fresh_id, json};
@@ -24,29 +24,36 @@ pub(crate) async fn play(stage: &mut Stage, report: &mut Report) -> anyhow::Resu
     answers(stage, report).await
 }
 
-/// Prepares a call of alice for an operation.
-pub(crate) async fn prepare(stage: &mut Stage, capability: Capability, key: &str, cents: u32) -> anyhow::Result<Call> {
+/// Prepares a call of alice for a refund of so many cents.
+async fn prepare(stage: &mut Stage, key: &str, cents: u32) -> anyhow::Result<Call> {
     let user = stage.idp.log_in(ALICE)?;
-    prepare_as(stage, &user, capability, key, cents).await
+    prepare_as(stage, &user, key, cents).await
 }
 
 /// The same, with a token of hers. The STS's token for it is cached, so that two calls bear the same.
-async fn prepare_as(
-    stage: &mut Stage,
-    user: &UserToken,
-    capability: Capability,
-    key: &str,
-    cents: u32,
-) -> anyhow::Result<Call> {
+async fn prepare_as(stage: &mut Stage, user: &UserToken, key: &str, cents: u32) -> anyhow::Result<Call> {
     let payload = json(&Refund { order: SECRET_ORDER.to_owned(), cents })?;
-    let details = match capability {
-        Capability::WorkflowCommand => json!([{
-            "type": "message", "actions": [DRAFT_LARGE], "identifier": key, "limits": { "cents": cents },
-        }]),
-        Capability::Read | Capability::Delegate | Capability::ToolCall => json!([]),
-    };
+    let (capability, details) = (Capability::ToolCall, json!([]));
     let ask = Ask { capability, scopes: DRAFT, idempotency_key: key, payload, details };
-    let call = stage.support.prepare(&user.token, &ask).await?;
+    prepare_ask(stage, user, &ask).await
+}
+
+/// Prepares a call of alice for a large refund, with a token that names `approved`. Support is honest if it
+/// sends the same.
+pub(crate) async fn prepare_large(
+    stage: &mut Stage,
+    key: &str,
+    approved: &Refund,
+    sent: &Refund,
+) -> anyhow::Result<Call> {
+    let user = stage.idp.log_in(ALICE)?;
+    let (capability, details) = (Capability::WorkflowCommand, stage.support.details_for_large(key, approved)?);
+    let ask = Ask { capability, scopes: DRAFT, idempotency_key: key, payload: json(sent)?, details };
+    prepare_ask(stage, &user, &ask).await
+}
+
+async fn prepare_ask(stage: &mut Stage, user: &UserToken, ask: &Ask<'_>) -> anyhow::Result<Call> {
+    let call = stage.support.prepare(&user.token, ask).await?;
     stage.remember(&user.token);
     stage.remember(&call.sealed.envelope);
     stage.remember(call.headers.get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default());
@@ -80,11 +87,10 @@ fn reason(error: &AnswerError) -> String {
 
 async fn happy_paths(stage: &mut Stage, report: &mut Report) -> anyhow::Result<()> {
     report.act("refunds are drafted once, and read");
-    let tool = Capability::ToolCall;
-    let call = prepare(stage, tool, "refund-1", 1_250).await?;
+    let call = prepare(stage, "refund-1", 1_250).await?;
     let (came, first) = ask(stage, call).await?;
     report.case(Suite::Envelope, "a refund is drafted", "allowed", &came);
-    let call = prepare(stage, tool, "refund-1", 1_250).await?;
+    let call = prepare(stage, "refund-1", 1_250).await?;
     let (came, second) = ask(stage, call).await?;
     report.case(Suite::Envelope, "tried again: the same answer", "allowed", &came);
     report.check("and it is drafted once", first.is_some() && first == second && stage.billing.drafts() == 1);
@@ -122,7 +128,7 @@ async fn changed_fields(stage: &mut Stage, report: &mut Report) -> anyhow::Resul
         ("with another trace id", &["traceId"], json!("another"), "undecryptable"),
     ];
     for (what, path, value, expected) in rows {
-        let call = prepare(stage, Capability::ToolCall, &fresh_id(), 1).await?;
+        let call = prepare(stage, &fresh_id(), 1).await?;
         // Not before the life that a message may have, so that the one fault is the time.
         let text = stage.forged(&call.sealed.envelope, |claims| {
             if expected == "not_yet_valid" {
@@ -149,12 +155,12 @@ pub(crate) fn put(claims: &mut Map<String, Value>, path: &[&str], value: Value) 
 
 async fn others_tokens(stage: &mut Stage, report: &mut Report) -> anyhow::Result<()> {
     report.act("parts of two messages are put together");
-    let call = prepare(stage, Capability::ToolCall, &fresh_id(), 1).await?;
-    let other = prepare(stage, Capability::ToolCall, &fresh_id(), 1).await?;
+    let call = prepare(stage, &fresh_id(), 1).await?;
+    let other = prepare(stage, &fresh_id(), 1).await?;
     let mixed = Call { headers: other.headers, sealed: call.sealed };
     report.case(Suite::Envelope, "with the token of another message", "caller_mismatch", &ask(stage, mixed).await?.0);
-    let call = prepare(stage, Capability::ToolCall, &fresh_id(), 1).await?;
-    let stolen = prepare(stage, Capability::ToolCall, &fresh_id(), 1).await?;
+    let call = prepare(stage, &fresh_id(), 1).await?;
+    let stolen = prepare(stage, &fresh_id(), 1).await?;
     let payload = payload_of(stage, &stolen)?;
     let text = stage.forged(&call.sealed.envelope, |claims| put(claims, &["encryptedPayload"], payload))?;
     report.case(Suite::Envelope, "with the payload of another", "undecryptable", &send(stage, &call, &text).await?);
@@ -171,20 +177,20 @@ fn payload_of(stage: &Stage, call: &Call) -> anyhow::Result<Value> {
 
 async fn replays(stage: &mut Stage, report: &mut Report) -> anyhow::Result<()> {
     report.act("messages are sent again");
-    let call = prepare(stage, Capability::ToolCall, "refund-4", 700).await?;
+    let call = prepare(stage, "refund-4", 700).await?;
     let text = call.sealed.envelope.clone();
     report.case(Suite::Envelope, "another refund", "allowed", &send(stage, &call, &text).await?);
     for _ in 0..3 {
         report.case(Suite::Replay, "the same message again", "replay", &send(stage, &call, &text).await?);
     }
-    let call = prepare(stage, Capability::ToolCall, "refund-4", 70_000).await?;
+    let call = prepare(stage, "refund-4", 70_000).await?;
     report.case(Suite::Replay, "the same idempotency key, another payload", "replay", &ask(stage, call).await?.0);
     Ok(())
 }
 
 async fn no_envelopes(stage: &mut Stage, report: &mut Report) -> anyhow::Result<()> {
     report.act("what is sent is no envelope of support");
-    let call = prepare(stage, Capability::ToolCall, &fresh_id(), 1).await?;
+    let call = prepare(stage, &fresh_id(), 1).await?;
     let text = call.sealed.envelope.clone();
     let mut flipped = text.clone().into_bytes();
     if let Some(byte) = flipped.get_mut(text.len() / 2) {
@@ -211,14 +217,14 @@ async fn no_envelopes(stage: &mut Stage, report: &mut Report) -> anyhow::Result<
 
 async fn answers(stage: &mut Stage, report: &mut Report) -> anyhow::Result<()> {
     report.act("answers: a request sent back, one of another request, the right one");
-    let call = prepare(stage, Capability::ToolCall, &fresh_id(), 1).await?;
+    let call = prepare(stage, &fresh_id(), 1).await?;
     let reflected = call.sealed.envelope.clone();
     let came = call.sealed.awaiting.open::<Drafted>(&reflected).await;
     let came = came.map_or_else(|error| reason(&error), |_| "allowed".to_owned());
     report.case(Suite::Envelope, "a request sent back as an answer", "bad_signature", &came);
     let user = stage.idp.log_in(ALICE)?;
-    let first = prepare_as(stage, &user, Capability::ToolCall, "refund-5", 1).await?;
-    let second = prepare_as(stage, &user, Capability::ToolCall, "refund-5", 1).await?;
+    let first = prepare_as(stage, &user, "refund-5", 1).await?;
+    let second = prepare_as(stage, &user, "refund-5", 1).await?;
     let answer = stage.support.send(&first.headers, &first.sealed.envelope).await?.unwrap_or_default();
     let came = second.sealed.awaiting.open::<Drafted>(&answer).await;
     let came = came.map_or_else(|error| reason(&error), |_| "allowed".to_owned());

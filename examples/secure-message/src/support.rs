@@ -100,6 +100,17 @@ impl Support {
         Ok(Call { headers, sealed })
     }
 
+    /// The authorization details for a large draft, which a person must approve first. A token with them opens one message: of this key and
+    /// exactly this payload.
+    pub fn details_for_large(&self, idempotency_key: &str, refund: &billing::Refund) -> anyhow::Result<Value> {
+        let payload = serde_json::to_vec(&json(refund)?)?;
+        let identifier = self.envelopes.approval_identifier(&key(idempotency_key)?, &payload);
+        Ok(json!([{
+            "type": "message", "actions": [billing::DRAFT_LARGE], "identifier": identifier,
+            "limits": { "cents": refund.cents },
+        }]))
+    }
+
     /// The headers of a refund on a user's behalf, with a token for this refund alone. Where a person must approve it first, the error is
     /// `Error::ApprovalRequired`.
     pub async fn headers_for_refund(&self, user: &str, refund: &Refund) -> anyhow::Result<HeaderMap> {

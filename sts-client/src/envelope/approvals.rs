@@ -11,7 +11,7 @@ use sts_jose::Clock;
 use sts_protocol::Tenant;
 
 use super::capability::Capability;
-use super::claims::{base64url, digest_of_parts};
+use super::claims::{approval_identifier, base64url, digest_of_parts};
 
 /// The approvals are unreachable. Neither party is at fault; the caller may retry.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +51,11 @@ impl Operation {
             &self.idempotency_key,
             &self.payload_tag,
         ])
+    }
+
+    /// Returns the `identifier` that an authorization detail must have to permit the operation.
+    pub(super) fn approval_identifier(&self) -> String {
+        approval_identifier(&self.idempotency_key, &self.payload_tag)
     }
 
     /// Returns the verified tenant.

@@ -28,9 +28,9 @@ impl ApprovedAction {
         Self { action: RequiredAction::new(name), quantify: Arc::new(quantify) }
     }
 
-    /// Returns true if one detail of the token names the action for the operation of this idempotency key.
-    pub(super) fn is_named(&self, caller: &Caller, idempotency_key: &str) -> bool {
-        Permissions::of(caller).of_identifier(idempotency_key).name(&self.action)
+    /// Returns true if one detail of the token names the action for the operation of this `identifier`.
+    pub(super) fn is_named(&self, caller: &Caller, identifier: &str) -> bool {
+        Permissions::of(caller).of_identifier(identifier).name(&self.action)
     }
 
     /// Returns true if one detail of the token permits the action for that operation, with the quantities of
@@ -38,9 +38,9 @@ impl ApprovedAction {
     ///
     /// # Errors
     /// [`SchemaError`] if the payload does not name its quantities.
-    pub(super) fn permits(&self, caller: &Caller, idempotency_key: &str, payload: &[u8]) -> Result<bool, SchemaError> {
-        let action = (self.quantify)(self.action.clone(), payload)?.identifier(idempotency_key);
-        Ok(Permissions::of(caller).of_identifier(idempotency_key).permit(&action))
+    pub(super) fn permits(&self, caller: &Caller, identifier: &str, payload: &[u8]) -> Result<bool, SchemaError> {
+        let action = (self.quantify)(self.action.clone(), payload)?.identifier(identifier);
+        Ok(Permissions::of(caller).of_identifier(identifier).permit(&action))
     }
 }
 

@@ -106,13 +106,17 @@ impl Needs {
     }
 
     /// Also requires an approval of exactly this operation by the STS. One authorization detail of the
-    /// token (RFC 9396) must name the action, and the idempotency key of the message as its `identifier`.
+    /// token (RFC 9396) must name the action, and as its `identifier` the idempotency key and the payload
+    /// of the message ([`Envelopes::approval_identifier`](super::Envelopes::approval_identifier)).
     /// `quantify` names the quantities of the payload, which each limit of the detail must cover
     /// ([`RequiredAction`]). The STS issues such a token after a person has approved it, if the delegation
     /// has a rule of `approval` for the action. So the registry has the rule, and no second list of
     /// approvals exists.
     ///
-    /// The name is checked before decryption, the quantities after it. Both refuse with
+    /// The person sees the action, the limits and the `identifier`, but not the payload. Name each quantity
+    /// that the person decides on in the limits of the delegation.
+    ///
+    /// Name and payload are checked before decryption, the quantities after it. All refuse with
     /// [`Reason::ApprovalRequired`](super::Reason::ApprovalRequired). So does a payload that is no `T`.
     ///
     /// ```

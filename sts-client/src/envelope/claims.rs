@@ -258,6 +258,12 @@ pub(super) fn payload_tag(blinding: &[u8; 32], payload: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, blinding), payload))
 }
 
+/// Returns the `identifier` of the authorization detail that permits one operation: the idempotency key,
+/// a colon, and the tag of the payload. Sender and recipient both compute it with this function.
+pub(super) fn approval_identifier(idempotency_key: &str, payload_tag: &str) -> String {
+    format!("{idempotency_key}:{payload_tag}")
+}
+
 /// Returns SHA-256, base64url.
 pub(super) fn sha256(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(digest_of(bytes))

@@ -139,7 +139,7 @@ impl Party {
                 let refused = |detail| Refusal::new(Reason::ApprovalRequired, detail);
                 // The cause is dropped: the caller gets the reason of this check.
                 let is_permitted = action
-                    .permits(&request.caller, &request.operation.idempotency_key, payload)
+                    .permits(&request.caller, &request.operation.approval_identifier(), payload)
                     .or(Err(refused("the payload does not name its quantities")))?;
                 if is_permitted { Ok(()) } else { Err(refused("beyond the limits of the token")) }
             }
@@ -151,7 +151,7 @@ impl Party {
     async fn check_approval(&self, approval: &Approval, request: &Request) -> Result<(), OpenError> {
         let is_approved = match (approval, &self.approvals) {
             (Approval::None, _) => true,
-            (Approval::OfSts(action), _) => action.is_named(&request.caller, &request.operation.idempotency_key),
+            (Approval::OfSts(action), _) => action.is_named(&request.caller, &request.operation.approval_identifier()),
             (Approval::OfRecipient, Some(approvals)) => approvals.is_approved(&request.operation).await?,
             (Approval::OfRecipient, None) => false,
         };

@@ -120,6 +120,38 @@ impl Envelopes {
         };
         Ok(Sealed { envelope, detached, awaiting })
     }
+
+    /// Returns the `identifier` of the authorization detail for one message
+    /// ([`Needs::approved_action`](super::Needs::approved_action)). It has the form
+    /// `{idempotency key}:{payloadTag}`, so a token with it opens a message with this idempotency key and
+    /// exactly this payload. The tag reveals nothing of the payload, neither to the STS nor to the person who
+    /// approves. It changes with the signing key of the agent.
+    ///
+    /// An `identifier` has at most 256 characters, so the idempotency key has at most 212.
+    ///
+    /// ```
+    /// use serde_json::json;
+    /// use sts_client::IdempotencyKey;
+    /// use sts_client::envelope::{AgentKeys, Envelopes};
+    ///
+    /// let envelopes = Envelopes::builder("support", AgentKeys::generate()?).build()?;
+    /// let key = IdempotencyKey::from_text("refund-7").ok_or("a valid key")?;
+    /// let identifier = envelopes.approval_identifier(&key, br#"{"order": "7", "cents": 50000}"#);
+    /// let (named, tag) = identifier.split_once(':').ok_or("a colon")?;
+    /// assert_eq!((named, tag.len()), ("refund-7", 43));
+    /// assert_ne!(identifier, envelopes.approval_identifier(&key, br#"{"order": "8", "cents": 50000}"#));
+    ///
+    /// // For `CallContext::with_authorization_details`.
+    /// let details = json!([{
+    ///     "type": "message", "actions": ["refund"], "identifier": identifier, "limits": { "cents": 50_000 },
+    /// }]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn approval_identifier(&self, idempotency_key: &IdempotencyKey, payload: &[u8]) -> String {
+        let blinding = self.0.keys.blinding(idempotency_key.as_str());
+        claims::approval_identifier(idempotency_key.as_str(), &claims::payload_tag(&blinding, payload))
+    }
 }
 
 impl Party {

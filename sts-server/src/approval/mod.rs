@@ -23,8 +23,9 @@ use jiff::SignedDuration;
 pub const QUOTA: u32 = 30;
 /// The most approvals that wait for a decision, of all users. Decided ones do not count.
 pub const MOST_PENDING: u32 = 10_000;
-/// The most approvals of one user that are stored, in any state.
-pub const MOST_OF_USER: u32 = 300;
+/// The most approvals of one user that are open: they wait, or are granted and remembered. Closed ones do
+/// not count, so that an agent whose requests are denied or expire cannot lock the user out.
+pub const MOST_OPEN_OF_USER: u32 = 300;
 /// The most approvals that are granted and remembered, of all users.
 pub const MOST_GRANTED: u32 = 10_000;
 /// The period of [`QUOTA`].

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::commit::{refuse, spend};
 use super::{AwaitedApproval, Call, Refusal, deferral};
-use crate::approval::{ApprovalContent, MOST_GRANTED, MOST_OF_USER, MOST_PENDING, QUOTA, QUOTA_PERIOD};
+use crate::approval::{ApprovalContent, MOST_GRANTED, MOST_OPEN_OF_USER, MOST_PENDING, QUOTA, QUOTA_PERIOD};
 use crate::client_auth::AuthenticatedAgent;
 use crate::mint;
 use crate::policy::RequiredApproval;
@@ -94,7 +94,7 @@ async fn add(view: &View<'_>, row: &ApprovalRow, event: &Event) -> Result<Approv
         known: view.snapshot.versions().revocations,
         since,
         most_of_user: QUOTA,
-        most_stored_of_user: MOST_OF_USER,
+        most_open_of_user: MOST_OPEN_OF_USER,
         most_pending: MOST_PENDING,
         most_granted: MOST_GRANTED,
     };

@@ -45,7 +45,7 @@ pub(super) struct ExpiryCursor {
 pub(super) struct ApprovalCounts {
     equal: i64,
     of_user: i64,
-    stored_of_user: i64,
+    open_of_user: i64,
     pending: i64,
     granted: i64,
 }
@@ -134,8 +134,8 @@ pub struct ApprovalConditions {
     pub since: Timestamp,
     /// The most approvals of one user: those of the period in any state, and those that wait.
     pub most_of_user: u32,
-    /// The most approvals of one user that are stored, in any state.
-    pub most_stored_of_user: u32,
+    /// The most approvals of one user that wait, or are granted and remembered.
+    pub most_open_of_user: u32,
     /// The most approvals that wait for a decision, of all users.
     pub most_pending: u32,
     /// The most approvals that are granted and remembered, of all users.
@@ -150,7 +150,7 @@ impl ApprovalCounts {
             return Some(ApprovalRequested::Outdated);
         }
         if is_used_up(self.of_user, conditions.most_of_user)
-            || is_used_up(self.stored_of_user, conditions.most_stored_of_user)
+            || is_used_up(self.open_of_user, conditions.most_open_of_user)
         {
             return Some(ApprovalRequested::TooMany);
         }

@@ -33,7 +33,7 @@ async fn conditions(store: &dyn Store) -> ApprovalConditions {
         known,
         since: past() - SignedDuration::from_hours(1),
         most_of_user: 9,
-        most_stored_of_user: 99,
+        most_open_of_user: 99,
         most_pending: 999,
         most_granted: 999,
     }
@@ -218,24 +218,31 @@ pub(super) async fn approvals_that_wait_are_bounded_of_a_user_and_of_all(databas
     assert_eq!(ask(&of("bob", "b2", past())).await, ApprovalRequested::Added, "a remembered one does not wait");
 }
 
-pub(super) async fn approvals_that_are_stored_are_bounded_of_a_user_and_those_granted_of_all(database: &TestDatabase) {
+pub(super) async fn approvals_that_are_open_are_bounded_of_a_user_and_those_granted_of_all(database: &TestDatabase) {
     let store = database.store().await;
     let long_ago = past() - SignedDuration::from_hours(5);
     let of =
         |user: &str, id: &str| ApprovalRow { principal_sub: user.to_owned(), requested_at: long_ago, ..approval(id) };
-    let bounded = ApprovalConditions { most_stored_of_user: 2, most_granted: 2, ..conditions(&*store).await };
+    let bounded = ApprovalConditions { most_open_of_user: 2, most_granted: 2, ..conditions(&*store).await };
     let ask = async |row: &ApprovalRow| {
         let known = known(&*store).await.revocations;
         store.request_approval(row, ApprovalConditions { known, ..bounded }, &[]).await.unwrap()
     };
-    // Closed ones of any time count as long as they are stored, and those of another issuer's user do not.
-    for id in ["a1", "a2"] {
+    // Those that are closed, those whose time has passed and those of another issuer's user do not count.
+    for (id, state) in [("a1", ApprovalState::Denied), ("a2", ApprovalState::Withdrawn), ("a3", ApprovalState::Ended)] {
         assert_eq!(ask(&of("alice", id)).await, ApprovalRequested::Added);
-        change(&*store, id, ApprovalState::Denied).await;
+        change(&*store, id, state).await;
     }
-    assert_eq!(ask(&of("alice", "a3")).await, ApprovalRequested::TooMany);
-    let of_another = ApprovalRow { principal_iss: "https://other.example".to_owned(), ..of("alice", "a3") };
+    let of_the_past = ApprovalRow { expires_at: past(), ..of("alice", "a4") };
+    assert_eq!(ask(&of_the_past).await, ApprovalRequested::Added);
+    assert_eq!(ask(&of("alice", "a5")).await, ApprovalRequested::Added);
+    change(&*store, "a5", ApprovalState::Granted).await;
+    assert_eq!(ask(&of("alice", "a6")).await, ApprovalRequested::Added);
+    assert_eq!(ask(&of("alice", "a7")).await, ApprovalRequested::TooMany, "a granted and a pending one");
+    let of_another = ApprovalRow { principal_iss: "https://other.example".to_owned(), ..of("alice", "a7") };
     assert_eq!(ask(&of_another).await, ApprovalRequested::Added);
+    change(&*store, "a5", ApprovalState::Withdrawn).await;
+    assert_eq!(ask(&of("alice", "a7")).await, ApprovalRequested::Added);
     for (user, id) in [("bob", "b1"), ("carol", "c1")] {
         assert_eq!(ask(&of(user, id)).await, ApprovalRequested::Added);
         change(&*store, id, ApprovalState::Granted).await;

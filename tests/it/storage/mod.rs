@@ -128,7 +128,7 @@ macro_rules! conformance {
             approval::expired_approvals_are_closed_each_once_with_its_event,
             approval::a_revocation_ends_every_open_approval_that_it_covers,
             approval::approvals_that_wait_are_bounded_of_a_user_and_of_all,
-            approval::approvals_that_are_stored_are_bounded_of_a_user_and_those_granted_of_all,
+            approval::approvals_that_are_open_are_bounded_of_a_user_and_those_granted_of_all,
             approval::altered_rows_do_not_stop_the_closing_of_others,
             approval::altered_rows_do_not_stop_the_deletion_of_others,
             approval::of_very_many_closed_approvals_the_latest_are_kept,

@@ -49,7 +49,9 @@ const COUNTS: &str = "SELECT (SELECT COUNT(*) FROM approvals
             (SELECT COUNT(*) FROM approvals
              WHERE principal_iss = ?3 AND principal_sub = ?4
                AND (requested_at > ?5 OR (state = 'pending' AND expires_at > ?2))) AS of_user,
-            (SELECT COUNT(*) FROM approvals WHERE principal_iss = ?3 AND principal_sub = ?4) AS stored_of_user,
+            (SELECT COUNT(*) FROM approvals
+             WHERE principal_iss = ?3 AND principal_sub = ?4
+               AND state IN ('pending', 'granted') AND expires_at > ?2) AS open_of_user,
             (SELECT COUNT(*) FROM approvals WHERE state = 'pending' AND expires_at > ?2) AS pending,
             (SELECT COUNT(*) FROM approvals WHERE state = 'granted' AND expires_at > ?2) AS granted";
 

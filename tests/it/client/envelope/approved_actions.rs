@@ -1,7 +1,9 @@
 //! Approvals by the STS: a message is opened if its token permits the operation, and else refused.
 
 use http::HeaderMap;
+use serde::Serialize;
 use serde_json::{Value, json};
+use sts_client::IdempotencyKey;
 use sts_client::envelope::{Capability, Needs, Reason};
 
 use super::payloads::sealed_by_reference;
@@ -16,8 +18,19 @@ async fn start() -> World {
     World::with(|ledger| ledger.capability(COMMAND, needs)).await
 }
 
-fn approved(key: &str) -> Value {
-    json!({ "type": "message", "actions": ["refund"], "identifier": key, "limits": { "cents": 2_000 } })
+/// The detail for a refund of so many cents under that key.
+fn approved(world: &World, key: &str, cents: u32) -> Value {
+    approved_for(world, key, &Refund { cents, ..refund() })
+}
+
+fn approved_for(world: &World, key: &str, payload: &impl Serialize) -> Value {
+    let identifier = identifier(world, key, payload);
+    json!({ "type": "message", "actions": ["refund"], "identifier": identifier, "limits": { "cents": 2_000 } })
+}
+
+fn identifier(world: &World, key: &str, payload: &impl Serialize) -> String {
+    let payload = serde_json::to_vec(payload).unwrap();
+    world.billing.approval_identifier(&IdempotencyKey::from_text(key).unwrap(), &payload)
 }
 
 fn token(world: &World, details: &Value) -> HeaderMap {
@@ -31,7 +44,8 @@ async fn seal(world: &World, headers: &HeaderMap, key: &str, cents: u32) -> Stri
 #[tokio::test]
 async fn a_message_is_opened_whose_token_permits_exactly_its_operation() {
     let world = start().await;
-    let headers = token(&world, &json!([{ "type": "message", "actions": ["other"] }, approved("refund-1")]));
+    let headers =
+        token(&world, &json!([{ "type": "message", "actions": ["other"] }, approved(&world, "refund-1", 2_000)]));
     let opened = world.open(&seal(&world, &headers, "refund-1", 2_000).await, &headers).await.unwrap();
     assert_eq!(opened.read::<Refund>().unwrap().cents, 2_000);
     opened.serve(super::draft).await.unwrap();
@@ -42,8 +56,9 @@ async fn a_message_is_opened_whose_token_permits_exactly_its_operation() {
 #[tokio::test]
 async fn a_token_that_is_not_for_the_operation_is_refused_unread() {
     let world = start().await;
+    let named = |key: &str| identifier(&world, key, &Refund { cents: 1, ..refund() });
     let with = |member: &str, value: Value| {
-        let mut detail = approved("refund-1");
+        let mut detail = approved(&world, "refund-1", 1);
         match value {
             Value::Null => detail.as_object_mut().unwrap().remove(member),
             value => detail.as_object_mut().unwrap().insert(member.to_owned(), value),
@@ -53,19 +68,25 @@ async fn a_token_that_is_not_for_the_operation_is_refused_unread() {
     for (label, details) in [
         ("no details", Value::Null),
         ("an empty array", json!([])),
-        ("no array", approved("refund-1")),
+        ("no array", approved(&world, "refund-1", 1)),
         ("another tool", with("actions", json!(["lookup"]))),
         ("another case", with("actions", json!(["Refund"]))),
         ("every action of a type that has none", with("actions", Value::Null)),
-        ("another operation", with("identifier", json!("refund-2"))),
+        ("another operation", with("identifier", json!(named("refund-2")))),
+        ("the key alone", with("identifier", json!("refund-1"))),
+        ("the payload alone", with("identifier", json!(named("refund-1").split_once(':').unwrap().1))),
+        (
+            "the key of another operation for its payload",
+            with("identifier", json!(named("refund-1").replace("-1", "-2"))),
+        ),
         ("any operation", with("identifier", Value::Null)),
         ("an unknown member", with("privileges", json!(["admin"]))),
         ("a number as a text", with("limits", json!({ "cents": "2000" }))),
         (
             "the parts of two details",
             json!([
-                { "type": "message", "actions": ["refund"], "identifier": "refund-2" },
-                { "type": "message", "actions": ["lookup"], "identifier": "refund-1" },
+                { "type": "message", "actions": ["refund"], "identifier": named("refund-2") },
+                { "type": "message", "actions": ["lookup"], "identifier": named("refund-1") },
             ]),
         ),
     ] {
@@ -78,18 +99,18 @@ async fn a_token_that_is_not_for_the_operation_is_refused_unread() {
 #[tokio::test]
 async fn a_payload_beyond_the_limits_of_its_token_reaches_no_handler() {
     let world = start().await;
-    let limited = |limits: Value| {
-        let mut detail = approved("refund-1");
+    let limited = |limits: Value, cents: u32| {
+        let mut detail = approved(&world, "refund-1", cents);
         detail["limits"] = limits;
         json!([detail])
     };
     for (label, details, cents) in [
-        ("beyond the limit", limited(json!({ "cents": 2_000 })), 2_001),
-        ("a limit that the payload does not name", limited(json!({ "cents": 2_000, "orders": 1 })), 1),
+        ("beyond the limit", limited(json!({ "cents": 2_000 }), 2_001), 2_001),
+        ("a limit that the payload does not name", limited(json!({ "cents": 2_000, "orders": 1 }), 1), 1),
         (
             "another place",
-            json!([{ "type": "message", "actions": ["refund"], "identifier": "refund-1",
-            "locations": ["https://elsewhere.example/"] }]),
+            json!([{ "type": "message", "actions": ["refund"], "locations": ["https://elsewhere.example/"],
+            "identifier": identifier(&world, "refund-1", &Refund { cents: 1, ..refund() }) }]),
             1,
         ),
     ] {
@@ -98,20 +119,50 @@ async fn a_payload_beyond_the_limits_of_its_token_reaches_no_handler() {
         let error = world.open(&envelope, &headers).await.expect_err(label);
         assert_eq!(error.reason(), Some(Reason::ApprovalRequired), "{label}: {error:?}");
     }
-    let headers = token(&world, &json!([approved("refund-1")]));
-    let foreign = world.seal_as(&headers, "refund-1", COMMAND, &json!({ "order": "order-4711" })).await;
+    let no_refund = json!({ "order": "order-4711" });
+    let headers =
+        token(&world, &json!([approved_for(&world, "refund-1", &no_refund), approved(&world, "refund-1", 1)]));
+    let foreign = world.seal_as(&headers, "refund-1", COMMAND, &no_refund).await;
     let error = world.open(&foreign.envelope, &headers).await.unwrap_err();
     assert_eq!(error.reason(), Some(Reason::ApprovalRequired), "{error:?}");
     // Each refusal has given its operation up.
     world.open(&seal(&world, &headers, "refund-1", 1).await, &headers).await.unwrap();
 }
 
+/// The agent has an approval for one payload, and seals another one under the same key and with the same
+/// quantities.
+#[tokio::test]
+async fn a_token_for_another_payload_opens_nothing() {
+    let world = start().await;
+    let headers = token(&world, &json!([approved(&world, "refund-1", 2_000)]));
+    let diverted = Refund { order: "order-of-the-thief".to_owned(), cents: 2_000 };
+    for (label, payload) in [
+        ("another order", json!(diverted)),
+        ("a smaller amount", json!(Refund { cents: 1, ..refund() })),
+        ("another member", json!({ "order": refund().order, "cents": 2_000, "payee": "thief" })),
+    ] {
+        let sealed = world.seal_as(&headers, "refund-1", COMMAND, &payload).await;
+        world.refused(label, &sealed.envelope, &headers, Reason::ApprovalRequired).await;
+    }
+    // The thief signs the tag that was approved over the payload that was not.
+    let approved = seal(&world, &headers, "refund-1", 2_000).await;
+    let other = world.seal_as(&headers, "refund-1", COMMAND, &diverted).await;
+    let tag = claims(&approved)["payloadTag"].clone();
+    let forged = world.resigned(&other.envelope, |claims| put(claims, "payloadTag", tag));
+    world.refused("the tag of the approved payload", &forged, &headers, Reason::Undecryptable).await;
+    let payload = claims(&other.envelope)["encryptedPayload"].clone();
+    let forged = world.resigned(&approved, |claims| put(claims, "encryptedPayload", payload));
+    world.refused("the payload beside the approved tag", &forged, &headers, Reason::Undecryptable).await;
+    let approved = seal(&world, &headers, "refund-1", 2_000).await;
+    assert_eq!(world.open(&approved, &headers).await.unwrap().read::<Refund>().unwrap().order, refund().order);
+}
+
 /// The thief holds the signing key of the agent, and a token that permits another operation or none.
 #[tokio::test]
 async fn a_forged_message_is_no_approved_one() {
     let world = start().await;
-    let headers = token(&world, &json!([approved("refund-1")]));
-    let envelope = seal(&world, &headers, "refund-1", 2_000).await;
+    let headers = token(&world, &json!([approved_for(&world, "refund-1", &refund())]));
+    let envelope = seal(&world, &headers, "refund-1", refund().cents).await;
     let other = world.resigned(&envelope, |claims| put(claims, "idempotencyKey", json!("refund-2")));
     world.refused("for another operation", &other, &headers, Reason::ApprovalRequired).await;
     let bare = world.token(&json!({}));
@@ -131,7 +182,7 @@ async fn a_payload_that_is_fetched_later_is_held_to_the_same_limits() {
     let world = start().await;
     for (cents, is_opened) in [(2_000, true), (2_001, false)] {
         let key = format!("refund-{cents}");
-        let headers = token(&world, &json!([approved(&key)]));
+        let headers = token(&world, &json!([approved(&world, &key, cents)]));
         let sealed = sealed_by_reference(&world, &headers, &key, (COMMAND, &Refund { cents, ..refund() })).await;
         let opened = world.open(&sealed.envelope, &headers).await.unwrap();
         let read = opened.with_payload(sealed.detached.as_deref().unwrap()).await;
