@@ -137,7 +137,7 @@ pub(super) async fn one(State(api): State<AdminApi>, request: Request) -> Respon
             calls: shown(&mut registry.calls_of(&id)),
             called_by: shown(&mut registry.calls_to(&id)),
             events: found.rows.iter().map(EventRow::of).collect(),
-            id,
+            id: id.clone(),
         };
         Ok::<_, Refused>(answer::page(&page))
     };
