@@ -6,4 +6,4 @@ CREATE TABLE delegation_uses (
 
 -- 1 if the uses in the segment are counted. A server without this migration counts none.
 ALTER TABLE audit_summaries ADD COLUMN counts_uses SMALLINT NOT NULL DEFAULT 0;
-CREATE INDEX audit_summaries_counted ON audit_summaries (segment) WHERE counts_uses = 1;
+CREATE INDEX audit_summaries_uncounted ON audit_summaries (segment) WHERE counts_uses = 0;

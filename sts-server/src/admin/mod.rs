@@ -48,7 +48,7 @@ pub use registry::ExportedEntry;
 pub use revocations::{Named, Names, NotRevoked, Reach, RevocationDone, RevokeRequest, StandingRevocation};
 pub use session::Session;
 pub use sign_in::{CALLBACK, PendingSignIn, Returned, SignIn, SignInError};
-pub use uses::{Unused, UnusedEntry, Uses};
+pub use uses::{LastUse, Unused, UnusedEntry, Uses};
 
 use crate::config::Config;
 use crate::environment;

@@ -21,6 +21,7 @@ const PAGES: usize = 200;
 #[derive(Debug, Clone, Default)]
 pub struct Uses {
     used: HashMap<String, Timestamp>,
+    /// False while some events are not counted.
     is_whole: bool,
 }
 
@@ -52,24 +53,38 @@ pub struct UnusedEntry {
     pub last_used_at: Option<Timestamp>,
 }
 
-impl Uses {
-    /// Returns the last use of a delegation.
-    #[must_use]
-    pub fn of(&self, delegation: &Delegation) -> Option<Timestamp> {
-        // Events have long names cut.
-        self.used.get(cut(&delegation.id).as_ref()).copied()
-    }
+/// The last use of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LastUse {
+    /// The time of the last token.
+    At(Timestamp),
+    /// No token was issued in 400 days.
+    Never,
+    /// No use is known, and some events are not counted yet.
+    Uncounted,
+}
 
+impl Uses {
     /// Returns the last use of any of these delegations.
     #[must_use]
-    pub fn of_any<'a>(&self, delegations: impl Iterator<Item = &'a Delegation>) -> Option<Timestamp> {
-        delegations.filter_map(|delegation| self.of(delegation)).max()
+    pub fn last<'a>(&self, delegations: impl Iterator<Item = &'a Delegation>) -> LastUse {
+        match delegations.filter_map(|delegation| self.of(delegation)).max() {
+            Some(at) => LastUse::At(at),
+            None if self.is_whole => LastUse::Never,
+            None => LastUse::Uncounted,
+        }
+    }
+
+    fn of(&self, delegation: &Delegation) -> Option<Timestamp> {
+        // Events have long names cut.
+        self.used.get(cut(&delegation.id).as_ref()).copied()
     }
 }
 
 impl Records {
     /// Returns the last uses of these delegations. Events that no server has counted yet are read up
-    /// to a small number: where very many were not counted, a use may be missing.
+    /// to a small number. Where very many were not counted, a use may be missing, and [`Uses::last`]
+    /// says so.
     ///
     /// # Errors
     /// [`StorageError`].
@@ -93,7 +108,7 @@ impl Records {
             }
             filter.after_id = page.next;
             if page.next.is_none() {
-                uses.is_whole = true;
+                uses.is_whole = counted.is_whole;
                 break;
             }
         }

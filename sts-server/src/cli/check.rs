@@ -50,12 +50,12 @@ pub(super) async fn run(
 }
 
 /// Returns the fault of the certificate and its key, if they are configured and cannot be used, or
-/// not for long.
+/// the warning of its time.
 fn certificate_fault(config: &Config, now: Timestamp) -> Option<Fault> {
     let files = config.tls.files()?;
     let [certificate, _] = files;
     let error = match Tls::read(files, config.tls.client_certificates, config.tls.client_ca_file.as_deref()) {
-        Ok(tls) => return expiry_fault(certificate, tls.validity()?, now),
+        Ok(tls) => return expiry_warning(certificate, tls.validity()?, now),
         Err(error) => error,
     };
     let file = match &error {
@@ -65,15 +65,17 @@ fn certificate_fault(config: &Config, now: Timestamp) -> Option<Fault> {
     Some(Fault::new(file, Severity::Error, error_chain(&error)))
 }
 
-fn expiry_fault(file: &Path, validity: CertificateValidity, now: Timestamp) -> Option<Fault> {
+/// Returns the warning of the time of the certificate. It is no error: `serve` starts with any
+/// certificate, and a service that runs `check` first would stay down.
+fn expiry_warning(file: &Path, validity: CertificateValidity, now: Timestamp) -> Option<Fault> {
     let CertificateValidity { begins, ends } = validity;
-    let (severity, message) = match validity.at(now) {
+    let message = match validity.at(now) {
         CertificateAge::Valid => return None,
-        CertificateAge::Early => (Severity::Error, format!("the certificate is not valid before {begins}")),
-        CertificateAge::ExpiresSoon => (Severity::Warning, format!("the certificate expires at {ends}")),
-        CertificateAge::Expired => (Severity::Error, format!("the certificate expired at {ends}")),
+        CertificateAge::Early => format!("the certificate is not valid before {begins}"),
+        CertificateAge::ExpiresSoon => format!("the certificate expires at {ends}"),
+        CertificateAge::Expired => format!("the certificate expired at {ends}"),
     };
-    Some(Fault::new(file, severity, message).with_help("replace the file: a running server reads it again"))
+    Some(Fault::new(file, Severity::Warning, message).with_help("replace the file: a running server reads it again"))
 }
 
 /// Returns the faults of the files that the server reads at startup: the master key, and the

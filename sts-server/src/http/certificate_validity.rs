@@ -9,7 +9,8 @@ const SOON_SECONDS: i64 = 14 * 24 * 60 * 60;
 /// expire. Those that renew by themselves do so earlier.
 const SOON_PART: i64 = 5;
 
-/// The time for which a certificate chain is valid: that of the certificate that expires first.
+/// The time for which the server's own certificate is valid. Clients may use other intermediate
+/// certificates than those that the server sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CertificateValidity {
     /// The time from which the certificate is valid.
@@ -32,16 +33,13 @@ pub enum CertificateAge {
 }
 
 impl CertificateValidity {
-    /// Returns the validity of a chain, or `None` if no certificate of it can be read.
-    pub(super) fn of(chain: &[impl AsRef<[u8]>]) -> Option<Self> {
+    /// Returns the validity of a certificate (DER), or `None` if it cannot be read.
+    pub(super) fn of(leaf: &[u8]) -> Option<Self> {
         let time = |seconds: i64| Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX);
-        let of_one = |der: &[u8]| {
-            let (_rest, certificate) = X509Certificate::from_der(der).ok()?;
-            let validity = certificate.validity();
-            let [begins, ends] = [validity.not_before, validity.not_after].map(|at| time(at.timestamp()));
-            Some(Self { begins, ends })
-        };
-        chain.iter().filter_map(|der| of_one(der.as_ref())).min_by_key(|validity| validity.ends)
+        let (_rest, certificate) = X509Certificate::from_der(leaf).ok()?;
+        let validity = certificate.validity();
+        let [begins, ends] = [validity.not_before, validity.not_after].map(|at| time(at.timestamp()));
+        Some(Self { begins, ends })
     }
 
     /// Returns the time for which the certificate is valid, in seconds.

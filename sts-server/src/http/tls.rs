@@ -230,10 +230,10 @@ impl Files {
         let [certificate_path, key_path] = [&self.certificate, &self.key].map(|file| file.path().to_owned());
         let chain = certificate.map_err(pem::Error::Io).and_then(|pem| CertificateDer::pem_slice_iter(&pem).collect());
         let chain: Vec<_> = chain.map_err(|source| TlsError::Certificate { path: certificate_path.clone(), source })?;
-        if chain.is_empty() {
+        let Some(leaf) = chain.first() else {
             return Err(TlsError::NoCertificate(certificate_path));
-        }
-        let validity = CertificateValidity::of(&chain);
+        };
+        let validity = CertificateValidity::of(leaf);
         let key = key.map_err(pem::Error::Io).and_then(|pem| PrivateKeyDer::from_pem_slice(&pem));
         let key = key.map_err(|source| TlsError::Key { path: key_path.clone(), source })?;
         let mut config = configure(chain, key, verifier.clone()).map_err(|source| TlsError::Pair {

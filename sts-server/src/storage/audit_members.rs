@@ -107,8 +107,9 @@ impl<'a> SummarizedEvent<'a> {
     /// Returns the delegation that the event's token was issued under, and the time of the event.
     fn use_of(&self) -> Option<(&str, i64)> {
         let at: Timestamp = self.at.as_deref().filter(|_| self.event.as_deref() == Some(ISSUED))?.parse().ok()?;
-        let delegation = self.delegation.as_deref().filter(|delegation| delegation.len() <= KEY_TEXT_BYTES)?;
-        Some((delegation, at.as_millisecond()))
+        // A name that no table takes was written past the servers.
+        let is_storable = |name: &&str| name.len() <= KEY_TEXT_BYTES && !name.contains('\0');
+        Some((self.delegation.as_deref().filter(is_storable)?, at.as_millisecond()))
     }
 
     /// Returns the values by which a search selects.
@@ -330,6 +331,16 @@ mod tests {
         assert!(may_match(&[vec![absent.clone(), held.clone()]], &summary), "one of a list suffices");
         assert!(!may_match(&[vec![absent.clone()], vec![held]], &summary), "every list counts");
         assert!(!may_match(&[vec![member(AuditField::ClientId, "cron")]], &summary), "the field counts");
+    }
+
+    #[test]
+    fn a_use_of_a_delegation_whose_name_no_table_takes_is_not_counted() {
+        let long = "x".repeat(KEY_TEXT_BYTES + 1);
+        let named =
+            |name: &str| format!(r#"{{"event":"token.issued","at":"2026-01-02T03:04:05Z","delegation":"{name}"}}"#);
+        let bodies = ["a->b", r"a\u0000", &long].map(named);
+        let summary = AuditSummary::of(0, bodies.iter().map(String::as_str));
+        assert_eq!(summary.uses.keys().collect::<Vec<_>>(), ["a->b"]);
     }
 
     #[test]

@@ -155,16 +155,18 @@ pub struct AuditPage {
 pub struct DelegationUses {
     /// The delegations that were used, with the time of the last use.
     pub used: Vec<(String, Timestamp)>,
-    /// The id of the event up to which uses are counted. Later ones are in the audit log alone.
+    /// The id of the last event that is summarized. Uses in later events are in the audit log alone.
     pub counted_through: Option<i64>,
+    /// False while uses in events up to that one are not counted: an earlier release summarized them.
+    pub is_whole: bool,
 }
 
 impl DelegationUses {
-    /// Creates the uses from their rows, and from the last segment whose uses are counted.
-    pub(super) fn new(rows: Vec<(String, i64)>, last_counted: Option<i64>) -> Self {
+    /// Creates the uses from their rows, and from the last segment that is summarized.
+    pub(super) fn new(rows: Vec<(String, i64)>, last_summarized: Option<i64>, is_whole: bool) -> Self {
         let used = rows.into_iter().filter_map(|(id, at)| Some((id, Timestamp::from_millisecond(at).ok()?)));
         let through = |segment: i64| segment.saturating_add(1).saturating_mul(SUMMARY_IDS).saturating_sub(1);
-        Self { used: used.collect(), counted_through: last_counted.map(through) }
+        Self { used: used.collect(), counted_through: last_summarized.map(through), is_whole }
     }
 }
 

@@ -31,8 +31,8 @@ const SUMMARIES: i64 = 100_000;
 const FIRST_SUMMARIES: i64 = 400;
 const MOST_SUMMARIES: i64 = 1_000;
 
-/// The maximum number of segments that are summarized in a transaction.
-const SUMMARIZED_SEGMENTS: i64 = 4;
+/// The maximum number of segments that are summarized, or counted, in a transaction.
+pub(super) const SUMMARIZED_SEGMENTS: i64 = 4;
 
 /// The reads of a search, as a database does them.
 pub(super) trait AuditReader: Send {

@@ -225,8 +225,12 @@ pub(crate) static PROCESS_CPU: Metric = metric(
 );
 pub(crate) static PROCESS_RESIDENT_MEMORY: Metric =
     metric("process_resident_memory_bytes", Gauge, &[], "Resident memory of the process. Linux only.");
-pub(crate) static PROCESS_START_TIME: Metric =
-    metric("process_start_time_seconds", Gauge, &[], "Start of the process, in seconds since 1970. Linux only.");
+pub(crate) static PROCESS_START_TIME: Metric = metric(
+    "process_start_time_seconds",
+    Gauge,
+    &[],
+    "Start of the process, in seconds since 1970. Linux only, and not where `ProcSubset=pid` of systemd hides `/proc/stat`.",
+);
 pub(crate) static PROCESS_OPEN_FDS: Metric =
     metric("process_open_fds", Gauge, &[], "Open file descriptors of the process. Linux only.");
 pub(crate) static PROCESS_MAX_FDS: Metric = metric(

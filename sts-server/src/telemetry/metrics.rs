@@ -319,10 +319,14 @@ impl Metrics {
         let Ok(process) = super::process::ProcessState::read() else { return };
         self.total(&catalog::PROCESS_CPU, &[], process.cpu_seconds);
         self.set(&catalog::PROCESS_RESIDENT_MEMORY, &[], process.resident_bytes as f64);
-        self.set(&catalog::PROCESS_START_TIME, &[], process.started);
-        self.set(&catalog::PROCESS_OPEN_FDS, &[], process.open_fds as f64);
-        if let Some(most) = process.max_fds {
-            self.set(&catalog::PROCESS_MAX_FDS, &[], most as f64);
+        for (gauge, value) in [
+            (&catalog::PROCESS_START_TIME, process.started),
+            (&catalog::PROCESS_OPEN_FDS, process.open_fds.map(|open| open as f64)),
+            (&catalog::PROCESS_MAX_FDS, process.max_fds.map(|most| most as f64)),
+        ] {
+            if let Some(value) = value {
+                self.set(gauge, &[], value);
+            }
         }
     }
 

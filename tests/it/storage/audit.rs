@@ -251,18 +251,23 @@ pub(super) async fn uses_are_counted_once_and_the_last_one_stays(database: &Test
         AuditRow { body, at, ..audit("w", sequence) }
     };
     let mut rows: Vec<AuditRow> = (1..=600).map(|sequence| audit("w", sequence)).collect();
-    for (sequence, delegation, kind) in
-        [(9, "a->b", "token.issued"), (8, "a->b", "token.issued"), (12, "b->c", "approval.requested")]
-    {
+    for (sequence, delegation, kind) in [
+        (9, "a->b", "token.issued"),
+        (8, "a->b", "token.issued"),
+        (12, "b->c", "approval.requested"),
+        // A forged event stops no summary.
+        (13, r"a\u0000", "token.issued"),
+    ] {
         rows[usize::try_from(sequence).unwrap() - 1] = event(sequence, delegation, kind);
     }
     // A use in the segment that is not whole yet.
     rows[589] = event(590, "b->c", "token.issued");
     store.append_audit(&rows).await.unwrap();
     let uses = async || store.delegation_uses(&["a->b", "b->c", "c->d"]).await.unwrap();
-    assert_eq!(uses().await, DelegationUses { used: Vec::new(), counted_through: None });
+    assert_eq!(uses().await, DelegationUses { used: Vec::new(), counted_through: None, is_whole: true });
     while store.summarize_audit().await.unwrap() > 0 {}
-    let counted = DelegationUses { used: vec![("a->b".to_owned(), future_by(9))], counted_through: Some(511) };
+    let used = vec![("a->b".to_owned(), future_by(9))];
+    let counted = DelegationUses { used, counted_through: Some(511), is_whole: true };
     assert_eq!(uses().await, counted);
     // A server of an earlier release counts none. Its segments are counted again, and the filters stay.
     database.execute("UPDATE audit_summaries SET counts_uses = 0").await;
@@ -271,6 +276,34 @@ pub(super) async fn uses_are_counted_once_and_the_last_one_stays(database: &Test
     assert_eq!(uses().await, counted);
     store.cut_audit(600, &[]).await.unwrap();
     assert_eq!(uses().await.used, counted.used, "uses outlive their events");
+}
+
+pub(super) async fn after_an_upgrade_new_segments_are_summarized_before_old_uses_are_counted(database: &TestDatabase) {
+    let store = database.store().await;
+    let event = |sequence: i64| {
+        let (at, delegation) = (future_by(sequence), if sequence < 1100 { "old" } else { "new" });
+        let body = format!(r#"{{"event":"token.issued","at":"{at}","delegation":"{delegation}"}}"#);
+        AuditRow { body, at, ..audit("w", sequence) }
+    };
+    store.append_audit(&(1..=1536).map(event).collect::<Vec<_>>()).await.unwrap();
+    while store.summarize_audit().await.unwrap() > 0 {}
+    database.execute("UPDATE audit_summaries SET counts_uses = 0").await;
+    database.execute("DELETE FROM delegation_uses").await;
+    store.append_audit(&(1537..=1800).map(event).collect::<Vec<_>>()).await.unwrap();
+
+    let uses = async || store.delegation_uses(&["old", "new"]).await.unwrap();
+    assert_eq!(uses().await, DelegationUses { used: Vec::new(), counted_through: Some(1535), is_whole: false });
+    assert_eq!(store.summarize_audit().await.unwrap(), 1, "the new segment alone");
+    let new = ("new".to_owned(), future_by(1791));
+    assert_eq!(uses().await, DelegationUses { used: vec![new.clone()], counted_through: Some(1791), is_whole: false });
+    assert_eq!(store.summarize_audit().await.unwrap(), 4, "a bounded number of old segments");
+    assert!(!uses().await.is_whole);
+    assert_eq!(store.summarize_audit().await.unwrap(), 2);
+    assert_eq!(store.summarize_audit().await.unwrap(), 0);
+    let mut whole = uses().await;
+    whole.used.sort();
+    let used = vec![new, ("old".to_owned(), future_by(1099))];
+    assert_eq!(whole, DelegationUses { used, counted_through: Some(1791), is_whole: true });
 }
 
 pub(super) async fn an_id_that_is_given_out_again_is_not_passed_over(database: &TestDatabase) {

@@ -105,6 +105,7 @@ macro_rules! conformance {
             audit::a_summarized_log_answers_as_one_without_summaries,
             audit::an_id_that_is_given_out_again_is_not_passed_over,
             audit::uses_are_counted_once_and_the_last_one_stays,
+            audit::after_an_upgrade_new_segments_are_summarized_before_old_uses_are_counted,
             audit::a_page_is_bounded_by_the_bytes_of_its_rows,
             audit::a_malformed_row_hides_no_other,
             audit::chains_are_paged_in_the_order_of_writer_and_sequence,

@@ -197,6 +197,38 @@ async fn readers_of_the_audit_log_take_no_connection_that_follows_the_database_o
 }
 
 #[tokio::test]
+async fn a_migration_that_replaces_indexes_of_approvals_blocks_no_writer_behind_a_backup() {
+    let database = TestDatabase::postgres().await;
+    let store = database.store().await;
+    for undo in [
+        "DROP INDEX approvals_pending, approvals_granted, approvals_closed, approvals_by_user",
+        "CREATE INDEX approvals_by_principal ON approvals (principal_sub, requested_at)",
+        "CREATE INDEX approvals_by_expiry ON approvals (expires_at)",
+        "DROP TABLE delegation_uses",
+        "ALTER TABLE audit_summaries DROP COLUMN counts_uses",
+        "DELETE FROM _sqlx_migrations WHERE version >= 19",
+    ] {
+        database.execute(undo).await;
+    }
+    let [mut backup, mut witness] =
+        [PgConnection::connect(database.url()).await.unwrap(), PgConnection::connect(database.url()).await.unwrap()];
+    sqlx::raw_sql("BEGIN; SELECT COUNT(*) FROM approvals").execute(&mut backup).await.unwrap();
+    let migrated = tokio::spawn(async move { store.migrate().await });
+    while sessions_that_wait_for_a_lock(&mut witness).await == 0 {
+        assert!(!migrated.is_finished(), "the backup reads the table");
+        tokio::task::yield_now().await;
+    }
+    // A waiting ACCESS EXCLUSIVE lock refuses this one.
+    let written = sqlx::raw_sql("BEGIN; LOCK TABLE approvals IN ROW EXCLUSIVE MODE NOWAIT; COMMIT");
+    written.execute(&mut witness).await.unwrap();
+    sqlx::raw_sql("COMMIT").execute(&mut backup).await.unwrap();
+    migrated.await.unwrap().unwrap();
+    let replaced =
+        "SELECT COUNT(*) FROM pg_indexes WHERE indexname IN ('approvals_by_principal', 'approvals_by_expiry')";
+    assert_eq!(sqlx::query_scalar::<_, i64>(replaced).fetch_one(&mut witness).await.unwrap(), 0);
+}
+
+#[tokio::test]
 async fn every_raised_counter_is_announced() {
     let database = TestDatabase::postgres().await;
     let [follower, other] = [database.store().await, database.store().await];

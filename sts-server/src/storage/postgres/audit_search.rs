@@ -131,7 +131,8 @@ async fn least(connection: &mut PgConnection) -> Result<Option<i64>, PostgresErr
     Ok(sqlx::query_scalar("SELECT MIN(id) FROM audit_events").fetch_one(connection).await?)
 }
 
-/// Summarizes the next segments. Returns their number.
+/// Summarizes the next segments. If there are none, counts the uses in segments that an earlier
+/// release summarized. Returns their number.
 ///
 /// Several servers may summarize at once: their summaries of a segment are the same.
 pub(super) async fn summarize(pool: &Pool, settled: &Settled) -> Result<u64, PostgresError> {
@@ -144,8 +145,15 @@ pub(super) async fn summarize(pool: &Pool, settled: &Settled) -> Result<u64, Pos
         .bind(least.div_euclid(SUMMARY_IDS))
         .execute(&mut *connection)
         .await?;
-    let last = audit_uses::last_counted(&mut connection).await?;
-    let Some(segments) = unsummarized(least, greatest, last) else { return Ok(0) };
+    let last: Option<i64> =
+        sqlx::query_scalar("SELECT MAX(segment) FROM audit_summaries").fetch_one(&mut *connection).await?;
+    let segments: Vec<i64> = match unsummarized(least, greatest, last) {
+        Some(segments) => segments.collect(),
+        None => audit_uses::uncounted(&mut connection).await?,
+    };
+    if segments.is_empty() {
+        return Ok(0);
+    }
     let mut summaries: Vec<AuditSummary> = Vec::new();
     for segment in segments {
         let bodies: Vec<String> = sqlx::query_scalar(

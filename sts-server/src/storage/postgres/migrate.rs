@@ -28,12 +28,16 @@ const TAKE_TURN: &str = "BEGIN;
      SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0;
      SELECT pg_advisory_xact_lock(7310003)";
 
-/// The indexes that the summaries of the audit log have replaced, and the statements that drop them.
-const RETIRED_INDEXES: [(&str, &str); 4] = [
+/// The indexes that later migrations have replaced, and the statements that drop them. A plain `DROP
+/// INDEX` in a migration would make all statements on the table wait behind a long reader, such as a
+/// backup.
+const RETIRED_INDEXES: [(&str, &str); 6] = [
     ("audit_events_by_at", "DROP INDEX CONCURRENTLY audit_events_by_at"),
     ("audit_events_by_correlation_id", "DROP INDEX CONCURRENTLY audit_events_by_correlation_id"),
     ("audit_events_by_txn", "DROP INDEX CONCURRENTLY audit_events_by_txn"),
     ("audit_events_by_jti", "DROP INDEX CONCURRENTLY audit_events_by_jti"),
+    ("approvals_by_principal", "DROP INDEX CONCURRENTLY approvals_by_principal"),
+    ("approvals_by_expiry", "DROP INDEX CONCURRENTLY approvals_by_expiry"),
 ];
 
 /// The time limit for all migrations, including the wait for another server's migrations.
@@ -79,7 +83,7 @@ async fn run(turn: &mut PgConnection, connection: &mut PgConnection, codes: &Row
     Ok(())
 }
 
-/// Drops the indexes that no search uses. Outside of a transaction, so that no writer waits.
+/// Drops the indexes that no query uses. Outside of a transaction, so that no writer waits.
 async fn retire_indexes(connection: &mut PgConnection) -> Result<(), PostgresError> {
     for (index, drop) in RETIRED_INDEXES {
         if exists(connection, index).await? {

@@ -87,12 +87,21 @@ async fn ends(readers: &SqlitePool) -> Result<Option<(i64, i64)>, SqliteError> {
     Ok(least.zip(greatest))
 }
 
-/// Summarizes the next segments. Returns their number. Reads before it takes the write lock: several
-/// servers may summarize at once, and their summaries of a segment are the same.
+/// Summarizes the next segments. If there are none, counts the uses in segments that an earlier
+/// release summarized. Returns their number.
+///
+/// Reads before it takes the write lock: several servers may summarize at once, and their summaries
+/// of a segment are the same.
 pub(super) async fn summarize(readers: &SqlitePool, writer: &SqlitePool) -> Result<u64, SqliteError> {
     let Some((least, greatest)) = ends(readers).await? else { return Ok(0) };
-    let last = audit_uses::last_counted(readers).await?;
-    let Some(segments) = unsummarized(least, greatest, last) else { return Ok(0) };
+    let last: Option<i64> = sqlx::query_scalar("SELECT MAX(segment) FROM audit_summaries").fetch_one(readers).await?;
+    let segments: Vec<i64> = match unsummarized(least, greatest, last) {
+        Some(segments) => segments.collect(),
+        None => audit_uses::uncounted(readers).await?,
+    };
+    if segments.is_empty() {
+        return Ok(0);
+    }
     let mut summaries: Vec<AuditSummary> = Vec::new();
     for segment in segments {
         let bodies: Vec<Vec<u8>> = sqlx::query_scalar(

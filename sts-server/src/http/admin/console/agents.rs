@@ -94,7 +94,7 @@ pub(super) async fn list(State(api): State<AdminApi>, request: Request) -> Respo
             credentials: kinds(agent.auth.as_ref()),
             calls: registry.calls_of(&agent.id).count(),
             called_by: registry.calls_to(&agent.id).count(),
-            last_use: last_use(uses.of_any(rules_of(registry, &agent.id)), now),
+            last_use: last_use(uses.last(rules_of(registry, &agent.id)), now),
             expires_at: agent.expires_at.map(to_the_minute).unwrap_or_default(),
         });
         let agents = agents.collect();
@@ -133,7 +133,7 @@ pub(super) async fn one(State(api): State<AdminApi>, request: Request) -> Respon
             is_disabled: agent.disabled,
             is_disabled_by_admin: registry.is_disabled_by_admin(&id),
             credentials: credentials(agent.auth.as_ref(), snapshot.trusted.agent_health(&id), now),
-            facts: facts(agent, last_use(uses.of_any(rules.iter().copied()), now)),
+            facts: facts(agent, last_use(uses.last(rules.iter().copied()), now)),
             calls: shown(&mut registry.calls_of(&id)),
             called_by: shown(&mut registry.calls_to(&id)),
             events: found.rows.iter().map(EventRow::of).collect(),

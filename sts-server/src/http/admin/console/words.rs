@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::BASE;
-use crate::admin::Uses;
+use crate::admin::{LastUse, Uses};
 use crate::record::{Event, cut, event_of};
 use crate::registry::{Agent, DelegatedScope, Delegation, Registry, Tenants};
 use crate::storage::StoredAuditRow;
@@ -48,7 +48,7 @@ pub(super) struct EventRow {
 impl RuleRow {
     /// Returns a delegation with its last use.
     pub(super) fn used(rule: &Delegation, registry: &Registry, uses: &Uses, now: Timestamp) -> Self {
-        Self { last_use: last_use(uses.of(rule), now), ..Self::of(rule, registry) }
+        Self { last_use: last_use(uses.last(std::iter::once(rule)), now), ..Self::of(rule, registry) }
     }
 
     pub(super) fn of(rule: &Delegation, registry: &Registry) -> Self {
@@ -157,8 +157,12 @@ fn binding(rule: &Delegation, registry: &Registry) -> &'static str {
 }
 
 /// Returns the time since the last use.
-pub(super) fn last_use(at: Option<Timestamp>, now: Timestamp) -> String {
-    at.map_or_else(|| "never".to_owned(), |at| format!("{} ago", age(now, at)))
+pub(super) fn last_use(last: LastUse, now: Timestamp) -> String {
+    match last {
+        LastUse::At(at) => format!("{} ago", age(now, at)),
+        LastUse::Never => "never".to_owned(),
+        LastUse::Uncounted => "not counted yet".to_owned(),
+    }
 }
 
 /// Returns a span of time by its greatest unit.
@@ -182,5 +186,22 @@ pub(super) fn tenants(tenants: &Tenants) -> String {
     match tenants {
         Tenants::Any => "any".to_owned(),
         Tenants::Only(only) => only.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_use_that_is_not_counted_is_not_shown_as_never() {
+        let at = |second: i64| Timestamp::from_second(second).unwrap();
+        for (last, words) in [
+            (Uses::default().last(std::iter::empty()), "not counted yet"),
+            (LastUse::Never, "never"),
+            (LastUse::At(at(0)), "2 h ago"),
+        ] {
+            assert_eq!(last_use(last, at(7200)), words);
+        }
     }
 }
