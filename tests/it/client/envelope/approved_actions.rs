@@ -34,7 +34,8 @@ fn identifier(world: &World, key: &str, payload: &impl Serialize) -> String {
 }
 
 fn token(world: &World, details: &Value) -> HeaderMap {
-    world.token(&json!({ "authorization_details": details }))
+    let claims = if details.is_null() { json!({}) } else { json!({ "authorization_details": details }) };
+    world.token(&claims)
 }
 
 async fn seal(world: &World, headers: &HeaderMap, key: &str, cents: u32) -> String {
@@ -171,7 +172,7 @@ async fn a_forged_message_is_no_approved_one() {
     let raised = world.resigned(&plain, |claims| put(claims, "capability", json!("workflow_command")));
     world.refused("raised to a command", &raised, &bare, Reason::ApprovalRequired).await;
     world.refused("beside an approved token", &plain, &headers, Reason::CallerMismatch).await;
-    let mut stolen = claims(&plain);
+    let mut stolen = claims(&world.seal(&bare, "refund-1").await.envelope);
     stolen.insert("tokenHash".to_owned(), claims(&envelope)["tokenHash"].clone());
     put(&mut stolen, "capability", json!("workflow_command"));
     let text = world.billing_keys.signing.sign(Some(REQUEST), &serde_json::to_vec(&stolen).unwrap()).unwrap();
