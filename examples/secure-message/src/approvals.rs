@@ -48,8 +48,7 @@ async fn of_tools(stage: &mut Stage, report: &mut Report) -> anyhow::Result<()> 
     let came = authorize(stage, ALICE, &large).await?.came();
     report.case(Suite::Approval, "a refund of 500, after that", "approval_required", &came);
 
-    let portal = format!("Bearer {}", stage.idp.sign_in(ALICE, stage.sts.issuer())?.token);
-    stage.remember(&portal);
+    let portal = log_in_at_sts(stage)?;
     report.check("the user approves it at the STS", decide(stage, &id, "grant", &portal).await? == "allowed");
     let Authorized::Token(headers) = authorize(stage, ALICE, &large).await? else { anyhow::bail!("not approved") };
     let came = call(stage, &headers, "refund", &large).await?;
@@ -83,13 +82,7 @@ async fn of_tools(stage: &mut Stage, report: &mut Report) -> anyhow::Result<()> 
 async fn of_messages(stage: &mut Stage, report: &mut Report) -> anyhow::Result<()> {
     report.act("a large refund in a message needs a token that its user approved");
     let large = draft(SECRET_ORDER, 50_000);
-    let waiting = command(stage, "refund-2", &large).await?;
-    report.case(Suite::Approval, "before the user decides", "approval_required", &waiting.came());
-    let Authorized::Waits(id) = waiting else { anyhow::bail!("no approval is required") };
-    let portal = format!("Bearer {}", stage.idp.sign_in(ALICE, stage.sts.issuer())?.token);
-    stage.remember(&portal);
-    report.check("the user approves it at the STS", decide(stage, &id, "grant", &portal).await? == "allowed");
-    diverted(stage, report, &large).await?;
+    let id = approve(stage, report, "refund-2", &large).await?;
     let (first, second) = (command(stage, "refund-2", &large).await?, command(stage, "refund-2", &large).await?);
     let (Authorized::Token(first), Authorized::Token(second)) = (first, second) else { anyhow::bail!("not approved") };
     let (came, drafted) = envelopes::ask(stage, first).await?;
@@ -106,23 +99,47 @@ async fn of_messages(stage: &mut Stage, report: &mut Report) -> anyhow::Result<(
         let came = command(stage, key, &refund).await?.came();
         report.case(Suite::Approval, what, expected, &came);
     }
+    let portal = log_in_at_sts(stage)?;
     report.check("the user withdraws it", decide(stage, &id, "withdraw", &portal).await? == "allowed");
     let came = command(stage, "refund-2", &large).await?.came();
     report.case(Suite::Approval, "after the user withdrew it", "approval_required", &came);
-    Ok(())
+    diverted(stage, report, &large).await
 }
 
-/// A thief in support has a token that the user approved, and sends something else.
+/// A thief in support has a token that the user approved, and sends something else with it.
 async fn diverted(stage: &mut Stage, report: &mut Report, approved: &billing::Refund) -> anyhow::Result<()> {
-    let call = envelopes::prepare_large(stage, "refund-2", approved, approved).await?;
-    let other = stage.forged(&call.sealed.envelope, |claims| put(claims, &["idempotencyKey"], json!("refund-3")))?;
+    approve(stage, report, "refund-6", approved).await?;
+    let call = envelopes::prepare_large(stage, "refund-6", approved, approved).await?;
+    let other = stage.forged(&call.sealed.envelope, |claims| put(claims, &["idempotencyKey"], json!("refund-7")))?;
     let came = envelopes::send(stage, &call, &other).await?;
     report.case(Suite::Approval, "another refund, with that token", "approval_required", &came);
     let order = draft(ORDER_OF_A_THIEF, approved.cents);
-    let call = envelopes::prepare_large(stage, "refund-2", approved, &order).await?;
+    let call = envelopes::prepare_large(stage, "refund-6", approved, &order).await?;
     let came = envelopes::send(stage, &call, &call.sealed.envelope).await?;
     report.case(Suite::Approval, "another order, with that token", "approval_required", &came);
     Ok(())
+}
+
+/// Support asks for a token for a large refund, and alice approves it. Returns the id of the approval.
+async fn approve(
+    stage: &mut Stage,
+    report: &mut Report,
+    key: &str,
+    refund: &billing::Refund,
+) -> anyhow::Result<String> {
+    let waiting = command(stage, key, refund).await?;
+    report.case(Suite::Approval, "before the user decides", "approval_required", &waiting.came());
+    let Authorized::Waits(id) = waiting else { anyhow::bail!("no approval is required") };
+    let portal = log_in_at_sts(stage)?;
+    report.check("the user approves it at the STS", decide(stage, &id, "grant", &portal).await? == "allowed");
+    Ok(id)
+}
+
+/// Alice logs in at the page of the STS.
+fn log_in_at_sts(stage: &mut Stage) -> anyhow::Result<String> {
+    let portal = format!("Bearer {}", stage.idp.sign_in(ALICE, stage.sts.issuer())?.token);
+    stage.remember(&portal);
+    Ok(portal)
 }
 
 /// Support seals a message of alice for a large refund, with a token for exactly this.

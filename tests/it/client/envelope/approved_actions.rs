@@ -34,7 +34,8 @@ fn identifier(world: &World, key: &str, payload: &impl Serialize) -> String {
 }
 
 fn token(world: &World, details: &Value) -> HeaderMap {
-    world.token(&json!({ "authorization_details": details }))
+    let claims = if details.is_null() { json!({}) } else { json!({ "authorization_details": details }) };
+    world.token(&claims)
 }
 
 async fn seal(world: &World, headers: &HeaderMap, key: &str, cents: u32) -> String {
@@ -68,7 +69,6 @@ async fn a_token_that_is_not_for_the_operation_is_refused_unread() {
     for (label, details) in [
         ("no details", Value::Null),
         ("an empty array", json!([])),
-        ("no array", approved(&world, "refund-1", 1)),
         ("another tool", with("actions", json!(["lookup"]))),
         ("another case", with("actions", json!(["Refund"]))),
         ("every action of a type that has none", with("actions", Value::Null)),
@@ -80,8 +80,6 @@ async fn a_token_that_is_not_for_the_operation_is_refused_unread() {
             with("identifier", json!(named("refund-1").replace("-1", "-2"))),
         ),
         ("any operation", with("identifier", Value::Null)),
-        ("an unknown member", with("privileges", json!(["admin"]))),
-        ("a number as a text", with("limits", json!({ "cents": "2000" }))),
         (
             "the parts of two details",
             json!([
@@ -94,39 +92,47 @@ async fn a_token_that_is_not_for_the_operation_is_refused_unread() {
         let envelope = seal(&world, &headers, "refund-1", 1).await;
         world.refused(label, &envelope, &headers, Reason::ApprovalRequired).await;
     }
+    // The verifier refuses a token with malformed details, so that its message is not looked at.
+    for (label, details) in [
+        ("no array", approved(&world, "refund-1", 1)),
+        ("an unknown member", with("privileges", json!(["admin"]))),
+        ("a number as a text", with("limits", json!({ "cents": "2000" }))),
+    ] {
+        assert!(world.verifier.verify(&token(&world, &details)).await.is_err(), "{label}");
+    }
 }
 
 #[tokio::test]
 async fn a_payload_beyond_the_limits_of_its_token_reaches_no_handler() {
     let world = start().await;
-    let limited = |limits: Value, cents: u32| {
-        let mut detail = approved(&world, "refund-1", cents);
-        detail["limits"] = limits;
-        json!([detail])
+    let with = |key: &str, cents: u32, member: &str, value: Value| {
+        let mut detail = approved(&world, key, cents);
+        detail[member] = value;
+        detail
     };
-    for (label, details, cents) in [
-        ("beyond the limit", limited(json!({ "cents": 2_000 }), 2_001), 2_001),
-        ("a limit that the payload does not name", limited(json!({ "cents": 2_000, "orders": 1 }), 1), 1),
+    for (label, key, cents, detail) in [
+        ("beyond the limit", "refund-1", 2_001, approved(&world, "refund-1", 2_001)),
         (
-            "another place",
-            json!([{ "type": "message", "actions": ["refund"], "locations": ["https://elsewhere.example/"],
-            "identifier": identifier(&world, "refund-1", &Refund { cents: 1, ..refund() }) }]),
+            "a limit that the payload does not name",
+            "refund-2",
             1,
+            with("refund-2", 1, "limits", json!({ "cents": 2_000, "orders": 1 })),
         ),
+        ("another place", "refund-3", 1, with("refund-3", 1, "locations", json!(["https://elsewhere.example/"]))),
     ] {
-        let headers = token(&world, &details);
-        let envelope = seal(&world, &headers, "refund-1", cents).await;
+        let headers = token(&world, &json!([detail]));
+        let envelope = seal(&world, &headers, key, cents).await;
         let error = world.open(&envelope, &headers).await.expect_err(label);
         assert_eq!(error.reason(), Some(Reason::ApprovalRequired), "{label}: {error:?}");
     }
     let no_refund = json!({ "order": "order-4711" });
-    let headers =
-        token(&world, &json!([approved_for(&world, "refund-1", &no_refund), approved(&world, "refund-1", 1)]));
-    let foreign = world.seal_as(&headers, "refund-1", COMMAND, &no_refund).await;
+    let headers = token(&world, &json!([approved_for(&world, "refund-4", &no_refund)]));
+    let foreign = world.seal_as(&headers, "refund-4", COMMAND, &no_refund).await;
     let error = world.open(&foreign.envelope, &headers).await.unwrap_err();
     assert_eq!(error.reason(), Some(Reason::ApprovalRequired), "{error:?}");
-    // Each refusal has given its operation up.
-    world.open(&seal(&world, &headers, "refund-1", 1).await, &headers).await.unwrap();
+    // A refusal gives the operation up: a new message opens it with a token that permits it.
+    let headers = token(&world, &json!([approved(&world, "refund-3", 1)]));
+    world.open(&seal(&world, &headers, "refund-3", 1).await, &headers).await.unwrap();
 }
 
 /// The agent has an approval for one payload, and seals another one under the same key and with the same
@@ -134,16 +140,17 @@ async fn a_payload_beyond_the_limits_of_its_token_reaches_no_handler() {
 #[tokio::test]
 async fn a_token_for_another_payload_opens_nothing() {
     let world = start().await;
-    let headers = token(&world, &json!([approved(&world, "refund-1", 2_000)]));
     let diverted = Refund { order: "order-of-the-thief".to_owned(), cents: 2_000 };
-    for (label, payload) in [
-        ("another order", json!(diverted)),
-        ("a smaller amount", json!(Refund { cents: 1, ..refund() })),
-        ("another member", json!({ "order": refund().order, "cents": 2_000, "payee": "thief" })),
+    for (label, key, payload) in [
+        ("another order", "refund-2", json!(diverted)),
+        ("a smaller amount", "refund-3", json!(Refund { cents: 1, ..refund() })),
+        ("another member", "refund-4", json!({ "order": refund().order, "cents": 2_000, "payee": "thief" })),
     ] {
-        let sealed = world.seal_as(&headers, "refund-1", COMMAND, &payload).await;
+        let headers = token(&world, &json!([approved(&world, key, 2_000)]));
+        let sealed = world.seal_as(&headers, key, COMMAND, &payload).await;
         world.refused(label, &sealed.envelope, &headers, Reason::ApprovalRequired).await;
     }
+    let headers = token(&world, &json!([approved(&world, "refund-1", 2_000)]));
     // The thief signs the tag that was approved over the payload that was not.
     let approved = seal(&world, &headers, "refund-1", 2_000).await;
     let other = world.seal_as(&headers, "refund-1", COMMAND, &diverted).await;
@@ -170,7 +177,7 @@ async fn a_forged_message_is_no_approved_one() {
     let raised = world.resigned(&plain, |claims| put(claims, "capability", json!("workflow_command")));
     world.refused("raised to a command", &raised, &bare, Reason::ApprovalRequired).await;
     world.refused("beside an approved token", &plain, &headers, Reason::CallerMismatch).await;
-    let mut stolen = claims(&plain);
+    let mut stolen = claims(&world.seal(&bare, "refund-1").await.envelope);
     stolen.insert("tokenHash".to_owned(), claims(&envelope)["tokenHash"].clone());
     put(&mut stolen, "capability", json!("workflow_command"));
     let text = world.billing_keys.signing.sign(Some(REQUEST), &serde_json::to_vec(&stolen).unwrap()).unwrap();
