@@ -44,7 +44,7 @@ pub use explain::ExplainRequest;
 pub use keys::{ListedKey, RotateRequest};
 pub use known_names::UnknownName;
 pub use reach::Reached;
-pub use registry::ExportedEntry;
+pub use registry::{ExportedEntry, ExportedRegistry};
 pub use revocations::{Named, Names, NotRevoked, Reach, RevocationDone, RevokeRequest, StandingRevocation};
 pub use session::Session;
 pub use sign_in::{CALLBACK, PendingSignIn, Returned, SignIn, SignInError};

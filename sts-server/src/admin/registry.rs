@@ -7,7 +7,18 @@ use super::{Administration, By, Records};
 use crate::keys::KeyLifeError;
 use crate::record::EventKind;
 use crate::registry::{self, ApplyError, Plan, RegistryFile};
-use crate::storage::{AuditRow, EntryKind, EntryRow, StorageError, TableFault};
+use crate::storage::{AuditRow, EntryKind, EntryRow, StorageError, TableFault, Version};
+
+/// The registry, as it was at one time.
+#[derive(Debug, Clone)]
+pub struct ExportedRegistry {
+    /// The generation of the last applied registry file; 0 without one.
+    pub generation: i64,
+    /// The version of the entries.
+    pub version: Version,
+    /// The entries that can be read.
+    pub entries: Vec<ExportedEntry>,
+}
 
 /// An entry of the registry, as a registry file has it.
 #[derive(Debug, Clone, Serialize)]
@@ -52,14 +63,16 @@ impl Records {
         Ok(registry::planned(&*self.store, file, Some(&*self.config)).await?.1)
     }
 
-    /// Returns the generation of the registry, and its entries.
+    /// Returns the entries of the registry, with their version and the generation.
     ///
     /// # Errors
     /// [`StorageError`].
-    pub async fn exported(&self) -> Result<(i64, Vec<ExportedEntry>), StorageError> {
-        let rows = self.store.entries().await?.entries();
+    pub async fn exported(&self) -> Result<ExportedRegistry, StorageError> {
+        let stored = self.store.entries().await?;
         let generation = self.store.registry_generation().await?;
-        Ok((generation, rows.into_iter().filter_map(ExportedEntry::of).collect()))
+        let version = stored.version;
+        let entries = stored.entries().into_iter().filter_map(ExportedEntry::of).collect();
+        Ok(ExportedRegistry { generation, version, entries })
     }
 
     /// Returns the registry of the database in the form of a registry file.
@@ -67,7 +80,7 @@ impl Records {
     /// # Errors
     /// [`StorageError`].
     pub async fn export(&self) -> Result<Map<String, Value>, StorageError> {
-        let (generation, entries) = self.exported().await?;
+        let ExportedRegistry { generation, entries, .. } = self.exported().await?;
         let mut exported = Map::new();
         if generation > 0 {
             exported.insert("generation".to_owned(), Value::from(generation));

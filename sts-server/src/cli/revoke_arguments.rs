@@ -18,7 +18,8 @@ pub struct RevokeArguments {
     /// Revoke the name even if the registry does not know it.
     #[arg(long)]
     pub unknown: bool,
-    /// Lift the revocation instead: exactly the named one, not those of a token's descendants.
+    /// Lift the revocation instead: exactly the named one, not those of a token's descendants. With
+    /// --owner, lift that of each agent that has this owner now, also one made with --agent.
     #[arg(long, conflicts_with_all = ["hold", "unknown"])]
     pub lift: bool,
 }

@@ -315,6 +315,13 @@ impl Config {
     pub fn takes_client_certificates(&self) -> bool {
         self.tls.client_certificates == ClientCertificates::Optional || self.listen.client_certificate_header.is_some()
     }
+
+    /// Returns true if an agent can authenticate by a name of its certificate: authorities or a proxy
+    /// verify it. X.509-SVIDs need neither.
+    #[must_use]
+    pub fn verifies_client_certificates(&self) -> bool {
+        self.tls.client_ca_file.is_some() || self.listen.client_certificate_header.is_some()
+    }
 }
 
 /// Proxies for outbound requests.

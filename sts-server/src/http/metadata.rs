@@ -61,8 +61,7 @@ pub(super) fn describe(config: &Config) -> Metadata {
     let at = |path: &str| format!("{}{path}", config.issuer);
     let strings = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect::<Vec<_>>();
     let mut methods = strings(&Method::REGISTERED);
-    let takes_certificates = config.takes_client_certificates();
-    if takes_certificates {
+    if config.verifies_client_certificates() {
         methods.push(Method::TLS_CLIENT_AUTH.to_owned());
     }
     let algorithms: Vec<String> = Algorithm::ALL.iter().map(ToString::to_string).collect();
@@ -83,7 +82,7 @@ pub(super) fn describe(config: &Config) -> Metadata {
         id_token_signing_alg_values_supported: Vec::new(),
         token_endpoint_auth_methods_supported: methods.clone(),
         token_endpoint_auth_signing_alg_values_supported: algorithms.clone(),
-        tls_client_certificate_bound_access_tokens: takes_certificates,
+        tls_client_certificate_bound_access_tokens: config.takes_client_certificates(),
         dpop_signing_alg_values_supported: algorithms.clone(),
         authorization_details_types_supported: Vec::new(),
         deferred_token_response_supported: true,

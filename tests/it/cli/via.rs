@@ -1,9 +1,13 @@
 //! `--via`: commands on a running server, without its configuration, its database and its master key.
 
 use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use axum::Router;
+use axum::http::Uri;
 use axum::response::Redirect;
+use axum::{Json, Router};
+use serde_json::json;
 use sts_tests::Operators;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -145,6 +149,81 @@ async fn a_refusal_by_a_server_names_flags_and_roles() {
         assert!(refused.stderr.contains(error), "{arguments:?}: {}", refused.stderr);
     }
     assert_eq!(shop.folder.run(&["revoke", "--list"]).await.stdout, "", "nothing was revoked");
+}
+
+#[tokio::test]
+async fn the_variable_of_a_server_and_a_configuration_are_refused_together() {
+    let (_shop, server, laptop) = serving().await;
+    for (arguments, code, error) in
+        [(&["keys", "list"][..], 0, ""), (&["keys", "list", "--config", "sts.toml"], 2, "does not accept --config")]
+    {
+        let mut command = command(laptop.0.path()).await;
+        command.args(arguments).env("STS_VIA", server.admin()).env("STS_VIA_TOKEN_FILE", "reader");
+        let ended = outcome(command).await;
+        ended.ended_with(code);
+        assert!(ended.stderr.contains(error), "{arguments:?}: {}", ended.stderr);
+    }
+}
+
+#[tokio::test]
+async fn unused_entries_are_listed_and_the_agents_of_an_owner_revoked_by_a_server() {
+    let idle = "\n[[agents]]\nid = \"idle\"\nowner = \"Team Stock\"\n";
+    let shop = Shop::with("sqlite://sts.db", idle);
+    let server = shop.folder.serve_with(&[("ADMIN__TOKENS", &Operators::all().option)]).await;
+    let laptop = Laptop::open();
+    shop.token().await;
+    let unused = laptop.run(server.admin(), "reader", &["registry", "unused", "--days", "30"]).await;
+    let lines = unused.ended_with(0);
+    assert!(lines.starts_with("agent idle: never used, owner Team Stock\n1 entry without a use since "), "{lines}");
+
+    let owner = ["revoke", "--owner", "Team Stock"];
+    let refused = laptop.run(server.admin(), "reader", &owner).await;
+    refused.ended_with(2);
+    assert!(refused.stderr.contains("the token must have the role operator"), "{refused:?}");
+    let unknown = laptop.run(server.admin(), "operator", &["revoke", "--owner", "Team Stok"]).await;
+    unknown.ended_with(2);
+    assert!(unknown.stderr.contains("--owner: no agent of the registry has the owner \"Team Stok\""), "{unknown:?}");
+    assert_eq!(shop.folder.run(&["revoke", "--list"]).await.stdout, "", "nothing was revoked");
+    let revoked = laptop.run(server.admin(), "operator", &owner).await;
+    assert!(revoked.ended_with(0).starts_with("1 agent of Team Stock: idle\nrevoked: 1 entry, until "), "{revoked:?}");
+    let lift = [&owner[..], &["--lift"]].concat();
+    assert_eq!(laptop.run(server.admin(), "operator", &lift).await.ended_with(0), "lifted\n");
+    // The revocation of the agent alone is lifted too.
+    laptop.run(server.admin(), "operator", &["revoke", "--agent", "idle"]).await.ended_with(0);
+    assert_eq!(laptop.run(server.admin(), "operator", &lift).await.ended_with(0), "lifted\n");
+    assert_eq!(shop.folder.run(&["revoke", "--list"]).await.stdout, "");
+}
+
+/// A server whose registry has two pages. Each answer has the next version, and the last one stays.
+async fn registry_of_versions(versions: &'static [&'static str]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = format!("http://{}", listener.local_addr().expect("an address"));
+    let answers = Arc::new(AtomicUsize::new(0));
+    let pages = Router::new().fallback(async move |uri: Uri| {
+        let answer = answers.fetch_add(1, Ordering::Relaxed);
+        let version = versions.get(answer).or(versions.last());
+        Json(match uri.query() {
+            None => json!({ "version": version, "agents": [{ "id": "a" }], "delegations": [], "next": "1" }),
+            Some(_) => json!({ "version": version, "agents": [{ "id": "b" }], "delegations": [] }),
+        })
+    });
+    tokio::spawn(async move { axum::serve(listener, pages).await });
+    address
+}
+
+#[tokio::test]
+async fn an_export_has_pages_of_one_version_alone() {
+    let laptop = Laptop::open();
+    let export = ["registry", "export", "--json"];
+    let changed_once = registry_of_versions(&["1", "2"]).await;
+    let exported = laptop.run(&changed_once, "admin", &export).await;
+    exported.ended_with(0);
+    assert_eq!(exported.json(), [json!({ "agents": [{ "id": "a" }, { "id": "b" }] })]);
+
+    let changes = &["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12"];
+    let exported = laptop.run(&registry_of_versions(changes).await, "admin", &export).await;
+    assert_eq!(exported.ended_with(2), "");
+    assert!(exported.stderr.contains("changed while it was read: run the command again"), "{exported:?}");
 }
 
 #[tokio::test]

@@ -268,16 +268,20 @@ async fn curl_authenticates_with_a_client_certificate() {
 #[tokio::test]
 async fn metadata_lists_certificates_where_they_are_taken() {
     let authority = Authority::new();
-    let served = Served::start(&authority, |_| {}).await;
-    let url = format!("{}/.well-known/oauth-authorization-server", served.base());
-    let document: serde_json::Value = serde_json::from_slice(
-        &served.client(None).get(url).send().await.expect("an answer").bytes().await.expect("a body"),
-    )
-    .expect("JSON");
-    assert_eq!(document["tls_client_certificate_bound_access_tokens"], json!(true));
-    for endpoint in ["token", "introspection", "revocation"] {
-        let methods = &document[format!("{endpoint}_endpoint_auth_methods_supported")];
-        assert!(methods.as_array().expect("an array").contains(&json!("tls_client_auth")), "{endpoint}: {methods}");
+    // Without an authority, a certificate authenticates no agent by a name of its entry.
+    for authority in [Some(&authority), None] {
+        let served = Served::start_with(authority, |_| {}).await;
+        let url = format!("{}/.well-known/oauth-authorization-server", served.base());
+        let document: serde_json::Value = serde_json::from_slice(
+            &served.client(None).get(url).send().await.expect("an answer").bytes().await.expect("a body"),
+        )
+        .expect("JSON");
+        assert_eq!(document["tls_client_certificate_bound_access_tokens"], json!(true));
+        for endpoint in ["token", "introspection", "revocation"] {
+            let methods = &document[format!("{endpoint}_endpoint_auth_methods_supported")];
+            let is_listed = methods.as_array().expect("an array").contains(&json!("tls_client_auth"));
+            assert_eq!(is_listed, authority.is_some(), "{endpoint}: {methods}");
+        }
     }
     let plain = Harness::start().await.get("/.well-known/oauth-authorization-server").await.json;
     assert_eq!(plain.get("tls_client_certificate_bound_access_tokens"), None);

@@ -1,5 +1,10 @@
 //! The rules of agents.
 
+use std::path::Path;
+
+use sts_server::config::{self, Overrides};
+use sts_server::registry::{RegistryFile, check};
+
 use super::{
     A, B, JWKS, SCOPES, SECRET, VALID, after, assert_each_makes_one_fault, assert_each_makes_one_fault_of, faults,
 };
@@ -234,4 +239,23 @@ fn a_star_stands_at_the_end_of_a_class_and_of_its_subject_alone() {
     assert!(faults(&several).join("\n").contains("is a class with several workloads"));
     let overlapping = format!("{}{second}", class("batch/*", "s:*"));
     assert!(faults(&overlapping).join("\n").contains("match the same subjects"));
+}
+
+#[test]
+fn a_name_of_a_certificate_that_the_server_does_not_verify_is_warned_of() {
+    for key in ["tls_client_auth_san_uri", "tls_client_auth_san_dns", "tls_client_auth_subject_dn"] {
+        let text = VALID.replacen(SECRET, &format!("{key} = \"CN=a\""), 1);
+        let warning = format!(
+            "r.toml:7: warning: {key} of agent \"a\": the server verifies no client certificates; \
+             set tls.client_ca_file, or listen.client_certificate_header"
+        );
+        assert_eq!(faults(&text), [warning], "{key}");
+        let file = RegistryFile::parse(Path::new("r.toml"), &text);
+        let header =
+            [("STS__LISTEN__CLIENT_CERTIFICATE_HEADER", "Client-Cert"), ("STS__LISTEN__TRUSTED_PROXIES", "10.0.0.1")];
+        let header = header.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let overrides = Overrides { issuer: Some("https://sts.example.com".to_owned()), ..Overrides::default() };
+        let behind_a_proxy = config::load(None, header, &overrides).config.expect("a configuration");
+        assert_eq!(check(&file, Some(&behind_a_proxy)), [], "{key}");
+    }
 }

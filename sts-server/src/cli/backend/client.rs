@@ -25,6 +25,8 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 /// The maximum length of a token file, in bytes.
 const MAX_TOKEN_BYTES: usize = 16 * 1024;
+/// The number of times that a list is read whose version changes meanwhile.
+const ATTEMPTS: u32 = 5;
 /// The path of the API.
 const BASE: [&str; 2] = ["admin", "v1"];
 
@@ -89,6 +91,12 @@ pub enum ViaError {
     /// The server refuses the request.
     #[error("{}", in_words(.0))]
     Refused(Box<ApiProblem>),
+    /// The pages of a list are of different versions each time.
+    #[error("{server} changed while it was read: run the command again")]
+    Changing {
+        /// The URL of the server.
+        server: String,
+    },
     /// The answer is not one of the admin API.
     #[error("{server} answered with status {status}: --via must name the admin listener of sts-server")]
     Foreign {
@@ -127,6 +135,7 @@ pub struct ApiProblem {
 #[derive(Deserialize)]
 struct ListPage {
     next: Option<String>,
+    version: Option<String>,
     #[serde(flatten)]
     members: serde_json::Map<String, Value>,
 }
@@ -163,11 +172,26 @@ impl AdminClient {
         self.send(Method::DELETE, path, query, Bytes::new()).await.map(drop)
     }
 
-    /// Returns the members of all pages, with the elements of each list in one.
+    /// Returns the members of all pages, with the elements of each list in one. Starts again if the
+    /// pages are of different versions.
     pub(super) async fn whole(&self, path: &[&str]) -> Result<serde_json::Map<String, Value>, ViaError> {
-        let (mut whole, mut after) = (serde_json::Map::new(), None);
+        for _ in 0..ATTEMPTS {
+            if let Some(whole) = self.of_one_version(path).await? {
+                return Ok(whole);
+            }
+        }
+        Err(ViaError::Changing { server: self.name() })
+    }
+
+    /// Returns the members of all pages, or `None` if the version changes before the last page.
+    async fn of_one_version(&self, path: &[&str]) -> Result<Option<serde_json::Map<String, Value>>, ViaError> {
+        let (mut whole, mut after, mut version) = (serde_json::Map::new(), None, None);
         loop {
             let page = self.page(path, after.as_deref()).await?;
+            if after.is_some() && page.version != version {
+                return Ok(None);
+            }
+            version = page.version;
             for (name, value) in page.members {
                 match (whole.get_mut(&name), value) {
                     (Some(Value::Array(elements)), Value::Array(more)) => elements.extend(more),
@@ -175,7 +199,7 @@ impl AdminClient {
                 }
             }
             if page.next.is_none() || page.next == after {
-                return Ok(whole);
+                return Ok(Some(whole));
             }
             after = page.next;
         }

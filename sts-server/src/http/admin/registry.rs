@@ -11,7 +11,7 @@ use super::openapi::ReadProblems;
 use super::pages::Page;
 use super::refused::Refused;
 use super::{AdminApi, answer};
-use crate::admin::ExportedEntry;
+use crate::admin::{ExportedEntry, ExportedRegistry};
 use crate::config::Role;
 use crate::storage::EntryKind;
 
@@ -21,6 +21,8 @@ pub(super) struct RegistryPage {
     /// The generation of the last applied registry file. Absent without one.
     #[serde(skip_serializing_if = "Option::is_none")]
     generation: Option<i64>,
+    /// The version of the registry. Pages of different versions do not fit together.
+    version: String,
     /// The issuers of the page, with the hashes of secrets.
     #[schema(value_type = Vec<Object>)]
     issuers: Vec<Value>,
@@ -37,8 +39,8 @@ pub(super) struct RegistryPage {
 
 /// Exports the registry in the form of a registry file, page by page.
 ///
-/// It has the hashes of secrets, so it needs the role `admin`. All pages together are what
-/// `sts-server registry export --json` prints.
+/// It has the hashes of secrets, so it needs the role `admin`. All pages of one `version` together
+/// are what `sts-server registry export --json` prints.
 #[utoipa::path(
     get,
     path = "/registry",
@@ -53,11 +55,12 @@ pub(super) struct RegistryPage {
 pub(super) async fn export(State(api): State<AdminApi>, request: Request) -> Response {
     let act = async move |api: AdminApi, asked: Asked| {
         let request = asked.page()?;
-        let (generation, entries) = api.administration.exported().await?;
+        let ExportedRegistry { generation, version, entries } = api.administration.exported().await?;
         let key = |entry: &ExportedEntry| format!("{}\n{}", place(entry.kind), entry.id);
         let Page { elements, next } = request.page(entries, key);
         let generation = (generation > 0).then_some(generation);
-        let mut page = RegistryPage { generation, issuers: vec![], agents: vec![], delegations: vec![], next };
+        let version = format!("{}.{}", version.counter, version.generation);
+        let mut page = RegistryPage { generation, version, issuers: vec![], agents: vec![], delegations: vec![], next };
         for ExportedEntry { kind, entry, .. } in elements {
             let list = match kind {
                 EntryKind::Issuer => &mut page.issuers,

@@ -30,7 +30,7 @@ pub(super) fn rules(context: &Context<'_>, agent: &Located<Agent>, faults: &mut 
         checked.secrets(faults);
         checked.keys(faults);
         checked.assertions(faults);
-        checked.certificate(faults);
+        checked.certificate(context, faults);
         for (index, workload) in auth.workload.iter().enumerate() {
             checked.workload(context, index, workload, faults);
         }
@@ -191,8 +191,16 @@ impl Auth<'_> {
         }
     }
 
-    /// Checks that one name at most identifies the client certificate (RFC 8705 §2.1.2).
-    fn certificate(&self, faults: &mut Vec<Fault>) {
+    /// Checks that one name at most identifies the client certificate (RFC 8705 §2.1.2), and that
+    /// certificates are verified.
+    fn certificate(&self, context: &Context<'_>, faults: &mut Vec<Fault>) {
+        if let (Some((key, _)), Some(config)) = (self.auth.certificate_names().next(), context.config)
+            && !config.verifies_client_certificates()
+        {
+            let message = format!("{key} of agent {:?}: the server verifies no client certificates", self.id);
+            let fault = self.place.warning(&format!("auth.{key}"), message);
+            faults.push(fault.with_help("set tls.client_ca_file, or listen.client_certificate_header"));
+        }
         for (index, (key, value)) in self.auth.certificate_names().enumerate() {
             let message = match (value.trim().is_empty(), index) {
                 (true, _) => format!("{key} of agent {:?} is empty", self.id),
