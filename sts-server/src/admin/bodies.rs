@@ -17,6 +17,7 @@ static REVOCATION: Schema = Schema {
         optional("sub", TEXT),
         optional("agent", TEXT),
         optional("tenant", TEXT),
+        optional("owner", TEXT),
         optional("issuer", TEXT),
         optional("hold", Shape::Boolean),
         optional("unknown", Shape::Boolean),
