@@ -345,8 +345,9 @@ mod tests {
     #[tokio::test]
     async fn a_disk_that_was_full_for_a_while_is_an_outage_and_no_more() {
         let (_directory, store) = open().await;
-        sqlx::raw_sql("PRAGMA max_page_count = 1").execute(&store.writer).await.unwrap();
         for _ in 0..3 {
+            // SQLite ends the transaction of a failed statement of one row, and the connection is replaced then.
+            sqlx::raw_sql("PRAGMA max_page_count = 1").execute(&store.writer).await.unwrap();
             let error = store.append_audit(&[event(1, "x".repeat(1_000_000))]).await.unwrap_err();
             assert!(error.is_outage(), "{error:?}");
         }
