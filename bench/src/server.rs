@@ -187,7 +187,7 @@ impl Certificates {
 /// Starts the server of a folder, and returns when it serves. Dropping it kills it.
 ///
 /// # Errors
-/// What the server said before it ended.
+/// The last words of a server that ended.
 pub async fn spawn(program: &Path, folder: &Path) -> anyhow::Result<Child> {
     let mut command = Command::new(program);
     command.args(["serve", "--config", "sts.toml"]).current_dir(folder).env_clear();

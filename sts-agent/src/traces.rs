@@ -91,7 +91,7 @@ impl Traces {
     where
         S: Subscriber + for<'span> LookupSpan<'span>,
     {
-        // Where a line of the code is says nothing to the reader of a trace.
+        // The reader of a trace has no use for lines of the code.
         let layer = tracing_opentelemetry::layer().with_location(false).with_threads(false).with_target(false);
         // A question learns its parent after its span has been entered.
         layer.with_context_activation(false).with_tracer(self.provider.tracer("sts-agent"))

@@ -129,8 +129,8 @@ pub use build_error::{BuildError, TomlError};
 pub use call::{
     Approver, CallContext, Caller, CorrelationId, IDEMPOTENCY_KEY, IdempotencyKey, Kind, MalformedKey, MissingContext,
     OnApproval, OnOutage, OutboundKey, Possession, PriorActors, PropagatedHeaders, RefusalCode, RequiredAction,
-    RequiredApproval, Route, RouteError, Scoped, VerifiedTenant, WithoutUser, X_CORRELATION_ID, X_DELEGATION_FALLBACK,
-    X_TENANT_ID,
+    RequiredApproval, Route, RouteError, STRIPPED_HEADERS, Scoped, VerifiedTenant, WithoutUser, X_CORRELATION_ID,
+    X_DELEGATION_FALLBACK, X_TENANT_ID,
 };
 pub use credentials::{
     Credentials, PrivateKeyFile, SecretFile, SourcedToken, TokenFile, TokenSource, TokenSourceError, WatchedFile,

@@ -14,7 +14,7 @@ use crate::load::{Endpoint, Load};
 use crate::server::{ROBOT, Server};
 
 const ALGORITHM: Algorithm = Algorithm::Es256;
-/// How long an assertion is valid, in seconds: as long as the server accepts.
+/// The validity of an assertion, in seconds: the longest that the server accepts.
 const LIFE_SECONDS: i64 = 240;
 const TYPE: &str = "urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer";
 

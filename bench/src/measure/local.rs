@@ -19,13 +19,13 @@ use crate::process;
 use crate::server::{CLIENT, SECRET, Server, audience, serving};
 use crate::statistics::{Rounds, percentile_us};
 
-/// How many calls a second are due.
+/// The number of calls that are due each second.
 pub const PER_SECOND: u32 = 2_000;
-/// How many calls there are between the two looks at its memory.
+/// The number of calls between the two looks at its memory.
 pub const CALLS: usize = 1_000_000;
-/// How many connections the agent has.
+/// The number of connections of the agent.
 const CONNECTIONS: usize = 8;
-/// How many calls come before the first look at its memory.
+/// The number of calls before the first look at its memory.
 const WARM: usize = 50_000;
 
 /// The calls of an agent in another language, measured.

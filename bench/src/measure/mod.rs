@@ -34,7 +34,7 @@ pub struct Figures {
     pub latencies: Option<Latencies>,
     /// Exchanges on PostgreSQL with live tokens recorded.
     pub levels: Vec<Level>,
-    /// What an exchange costs in PostgreSQL.
+    /// The cost of an exchange in PostgreSQL.
     pub stored: Option<Stored>,
     /// Other endpoints on PostgreSQL.
     pub endpoints: Vec<Requests>,

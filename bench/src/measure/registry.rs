@@ -19,9 +19,9 @@ use tokio::process::Command;
 use crate::load::{Endpoint, Load};
 use crate::server::{SECRET, free_address, secret_sha256, spawn};
 
-/// How many agents the registry has.
+/// The number of agents of the registry.
 pub const AGENTS: usize = 10_000;
-/// How many delegations each of them has.
+/// The number of delegations of each of them.
 const DELEGATIONS: usize = 5;
 /// A further agent, which is disabled while a server serves.
 const CHANGED: &str = "changed";

@@ -25,7 +25,7 @@ pub struct Stored {
     pub bytes_at_rest: f64,
 }
 
-/// What was spent before and after a round.
+/// The counters before or after a round.
 struct Account {
     cpu: HashMap<i32, Duration>,
     wal_bytes: i64,

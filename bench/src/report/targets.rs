@@ -6,7 +6,7 @@ use super::{ASSERTION, FAN_OUT, PLAIN, SQLITE, row};
 use crate::measure::Figures;
 use crate::measure::flatness::flatness;
 
-/// Whether a figure may be greater or smaller than its bound.
+/// The bound of a figure.
 #[derive(Debug, Clone, Copy)]
 enum Bound {
     AtMost(f64),

@@ -88,7 +88,23 @@ const NEVER_FORWARDED: [HeaderName; 23] = [
 
 /// Headers that are removed from every outbound call first: other credentials, and claims that only
 /// this crate may make.
-const STRIPPED: [HeaderName; 11] = [
+///
+/// ```
+/// use sts_client::{STRIPPED_HEADERS, http::HeaderMap};
+///
+/// /// A proxy removes them too, so that no caller can set what this crate sets.
+/// fn strip(headers: &mut HeaderMap) {
+///     for name in &STRIPPED_HEADERS {
+///         headers.remove(name);
+///     }
+/// }
+/// # let mut headers = HeaderMap::new();
+/// # headers.insert("x-tenant-id", "acme".parse()?);
+/// # strip(&mut headers);
+/// # assert!(headers.is_empty());
+/// # Ok::<(), sts_client::http::header::InvalidHeaderValue>(())
+/// ```
+pub static STRIPPED_HEADERS: [HeaderName; 11] = [
     AUTHORIZATION,
     PROXY_AUTHORIZATION,
     COOKIE,
@@ -113,7 +129,7 @@ const OF_THE_CONNECTION: [&str; 5] = ["close", "keep-alive", "upgrade", "te", "h
 /// Removes every header that could name another party, or would make the next proxy remove a header
 /// that this crate sets.
 pub(crate) fn strip(headers: &mut HeaderMap) {
-    for name in STRIPPED {
+    for name in &STRIPPED_HEADERS {
         headers.remove(name);
     }
     let is_harmless = |value: &HeaderValue| {

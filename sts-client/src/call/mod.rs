@@ -26,7 +26,9 @@ mod tool_details;
 pub(crate) use caller::Verified;
 pub use caller::{Caller, Kind, VerifiedTenant};
 pub use context::{CallContext, MissingContext, Scoped};
-pub use headers::{CorrelationId, PropagatedHeaders, X_CORRELATION_ID, X_DELEGATION_FALLBACK, X_TENANT_ID};
+pub use headers::{
+    CorrelationId, PropagatedHeaders, STRIPPED_HEADERS, X_CORRELATION_ID, X_DELEGATION_FALLBACK, X_TENANT_ID,
+};
 pub(crate) use headers::{X_STS_VERIFIED, single};
 pub use idempotency_key::{IDEMPOTENCY_KEY, IdempotencyKey, MalformedKey};
 pub(crate) use permissions::Permissions;

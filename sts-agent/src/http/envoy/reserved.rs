@@ -1,8 +1,9 @@
 //! The headers that only sts-client and this process may set.
 
-use sts_client::http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
+use std::sync::LazyLock;
+
 use sts_client::http::{HeaderMap, HeaderName};
-use sts_client::{X_CORRELATION_ID, X_DELEGATION_FALLBACK, X_TENANT_ID};
+use sts_client::{STRIPPED_HEADERS, X_CORRELATION_ID, X_DELEGATION_FALLBACK, X_TENANT_ID};
 
 use crate::contexts::CONTEXT;
 
@@ -16,21 +17,9 @@ pub(super) const OF_THIS_PROCESS: [HeaderName; 2] = [X_STS_VERIFIED, CONTEXT];
 pub(super) static CLAIMS: [HeaderName; 5] =
     [X_TENANT_ID, X_CORRELATION_ID, X_DELEGATION_FALLBACK, X_STS_VERIFIED, CONTEXT];
 
-/// The headers that an outbound call has only from sts-client, which strips the same.
-pub(super) static STRIPPED: [HeaderName; 12] = [
-    AUTHORIZATION,
-    PROXY_AUTHORIZATION,
-    COOKIE,
-    HeaderName::from_static("client-cert"),
-    HeaderName::from_static("client-cert-chain"),
-    HeaderName::from_static("x-forwarded-client-cert"),
-    HeaderName::from_static("dpop"),
-    X_TENANT_ID,
-    X_CORRELATION_ID,
-    X_DELEGATION_FALLBACK,
-    X_STS_VERIFIED,
-    CONTEXT,
-];
+/// The headers that an outbound call has only from sts-client, or that this process uses itself.
+pub(super) static STRIPPED: LazyLock<Vec<HeaderName>> =
+    LazyLock::new(|| STRIPPED_HEADERS.iter().cloned().chain([CONTEXT]).collect());
 
 /// Removes the headers that CGI and WSGI confuse with a reserved one: they read `_` for `-`.
 pub(super) fn remove_twins(headers: &mut HeaderMap) {

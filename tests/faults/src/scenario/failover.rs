@@ -23,7 +23,7 @@ const SEEN_WITHIN: Duration = Duration::from_secs(20);
 /// The longest that the kill switch may take while no commit ends.
 const REVOKED_WITHIN: Duration = Duration::from_secs(8);
 
-/// Whether a commit waits for the standby.
+/// The choice whether a commit waits for the standby.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Replication {
     Synchronous,

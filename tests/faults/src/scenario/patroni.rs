@@ -15,7 +15,7 @@ use crate::trial::{Home, Trial, now};
 use crate::{Outcome, Run};
 
 const CALM: usize = 60;
-/// Where Debian puts the programs of PostgreSQL.
+/// The folder of the programs of PostgreSQL in Debian.
 const BINARIES: &str = "/usr/lib/postgresql";
 /// The longest until the cluster is there.
 const STARTED_WITHIN: Duration = Duration::from_secs(90);
@@ -72,7 +72,7 @@ pub(super) async fn leader_killed(run: Run) -> anyhow::Result<Outcome> {
     Ok(Outcome::Held(trial.end().await?))
 }
 
-/// What this machine lacks.
+/// The programs that this machine lacks.
 fn missing() -> anyhow::Result<Option<&'static str>> {
     if std::fs::metadata("/proc/self")?.uid() != 0 {
         return Ok(Some("only root can run Patroni as the user postgres"));

@@ -38,7 +38,7 @@ struct EventPage {
     why: Option<String>,
     chain_href: Option<String>,
     why_href: Option<String>,
-    /// What the event leads to stop: the words, and the path of the count.
+    /// The stops that the event leads to: the words, and the path of the count.
     stops: Vec<(String, String)>,
 }
 
