@@ -1,4 +1,4 @@
-//! What a call costs an agent in another language: a question to `sts-agent` over its socket, with a token that is cached.
+//! The cost of a call of an agent in another language: a question to `sts-agent` over its socket, with a token that is cached.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;

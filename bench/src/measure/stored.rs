@@ -1,4 +1,4 @@
-//! What PostgreSQL spends on an exchange: processor time, write-ahead log, and bytes at rest.
+//! The cost of an exchange in PostgreSQL: processor time, write-ahead log, and bytes at rest.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -17,9 +17,9 @@ use crate::statistics::Rounds;
 /// The cost of an exchange in PostgreSQL.
 #[derive(Debug, Clone, Default)]
 pub struct Stored {
-    /// CPU time of all processes of PostgreSQL, in microseconds.
+    /// CPU time of the processes of PostgreSQL that are there before and after, without the postmaster, in microseconds.
     pub cpu_us: Rounds,
-    /// Bytes of write-ahead log.
+    /// Bytes of write-ahead log of the whole cluster.
     pub wal_bytes: Rounds,
     /// Bytes of the token and of its audit event in tables and indexes.
     pub bytes_at_rest: f64,

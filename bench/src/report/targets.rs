@@ -70,7 +70,7 @@ fn measured(figures: &Figures) -> Vec<(String, f64, Bound)> {
     if let Some(registry) = &figures.registry {
         add("10,000 agents: check in s, at most", registry.check_s, Bound::AtMost(2.0));
         add("10,000 agents: apply without a change in s, at most", registry.apply_s, Bound::AtMost(3.0));
-        add("10,000 agents: ready in s, at most", registry.start_s, Bound::AtMost(5.0));
+        add("10,000 agents: started in s, at most", registry.start_s, Bound::AtMost(5.0));
         add("10,000 agents: a change followed in s, at most", registry.followed_s, Bound::AtMost(1.0));
     }
     measured

@@ -16,6 +16,7 @@ refused, and keep a ledger of every token whose answer they read to its end. Sin
 a proof for each request; the runs before that had bearer tokens alone. After each scenario: every token of the ledger stands in the
 audit log and says what its event says; I1 to I6, I9 and I10 hold over all rows; no value was accepted twice (I7); no refusal was taken for
 an outage nor an outage for a refusal, in any answer (I8); `audit verify` finds no fault; every server issues a clean chain, and ends with 0.
+`failover-asynchronous` alone may lose the tokens of its gap, and the ends of audit chains.
 
 ```sh
 cargo run --release -p sts-faults -- list

@@ -87,11 +87,11 @@ impl Ledger {
         }
     }
 
-    /// Strikes out the tokens that do not stand in the audit log. Returns how many they were.
-    pub fn strike_lost(&self, issued: &Issued) -> usize {
+    /// Strikes out those of these tokens that do not stand in the audit log. Returns how many they were.
+    pub fn strike_lost(&self, issued: &Issued, losable: &HashSet<String>) -> usize {
         let mut received = lock(&self.received);
         let before = received.len();
-        received.retain(|jti, _| issued.get(jti).is_some());
+        received.retain(|jti, _| issued.get(jti).is_some() || !losable.contains(jti));
         before - received.len()
     }
 

@@ -43,6 +43,8 @@ pub struct Load {
     is_over: AtomicBool,
     /// Read by every turn of a client, written by a pause.
     turns: Arc<RwLock<()>>,
+    /// The number of pauses so far.
+    pauses: AtomicU64,
     asks_elsewhere: AtomicBool,
     recent: Mutex<VecDeque<String>>,
     breaches: Mutex<Vec<String>>,
@@ -98,6 +100,7 @@ impl Load {
             weather: AtomicU64::new(0),
             is_over: AtomicBool::new(false),
             turns: Arc::default(),
+            pauses: AtomicU64::new(0),
             asks_elsewhere: AtomicBool::new(false),
             recent: Mutex::default(),
             breaches: Mutex::default(),
@@ -139,9 +142,11 @@ impl Load {
         lock(&self.bases).clone()
     }
 
-    /// Waits for the requests under way, and keeps the clients from new ones until the pause is dropped.
+    /// Waits for the requests under way, and keeps the clients from new ones until the pause is dropped. No chain of hops goes on after it.
     pub async fn pause(&self) -> Pause {
-        Pause { _turns: Arc::clone(&self.turns).write_owned().await }
+        let turns = Arc::clone(&self.turns).write_owned().await;
+        self.pauses.fetch_add(1, Ordering::AcqRel);
+        Pause { _turns: turns }
     }
 
     /// Ends the clients after the request that each has under way.
@@ -179,9 +184,14 @@ impl Load {
     pub async fn client(self: Arc<Self>, pace: Option<Duration>) {
         let mut turn = usize::try_from(random() % 1024).unwrap_or_default();
         let mut held: Option<String> = None;
+        let mut pauses = 0;
         while !self.is_over() {
             turn += 1;
             let under_way = self.turns.read().await;
+            let present = self.pauses.load(Ordering::Acquire);
+            if std::mem::replace(&mut pauses, present) != present {
+                held = None;
+            }
             let served = self.turn(turn, &mut held).await;
             drop(under_way);
             let pause = if served { pace } else { Some(pace.unwrap_or_default().max(PAUSE)) };

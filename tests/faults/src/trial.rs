@@ -1,15 +1,16 @@
 //! A trial: servers on a database, clients that ask them, a fault, and what must hold afterwards.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use futures_util::future::join_all;
-use serde_json::json;
+use serde_json::Value;
 use sts_server::keys::MasterKey;
 use sts_server::storage;
-use sts_tests::invariants::check_invariants;
+use sts_tests::invariants::{check_invariants, check_invariants_after_loss};
 use sts_tests::process::{Folder, Launch, Serving};
 use tokio::task::JoinSet;
 
@@ -47,7 +48,7 @@ pub struct Trial {
     clients: JoinSet<()>,
     behind: String,
     /// The most tokens that may be lost; none where nothing may.
-    losable: Option<usize>,
+    losable: Option<HashSet<String>>,
     recoveries: Vec<Duration>,
     begun: Instant,
 }
@@ -123,8 +124,8 @@ impl Trial {
         url.clone_into(&mut self.behind);
     }
 
-    /// So many tokens at most may be lost, as an asynchronous standby loses them, with the ends of audit chains.
-    pub fn may_lose(&mut self, tokens: usize) {
+    /// These tokens are lost, as an asynchronous standby loses them, with the ends of audit chains.
+    pub fn loses(&mut self, tokens: HashSet<String>) {
         self.losable = Some(tokens);
     }
 
@@ -245,20 +246,27 @@ impl Trial {
     /// The ledger against the audit log, I1 to I6, I9 and I10 over all rows, and `audit verify`; how many tokens were issued.
     async fn audited(&mut self) -> anyhow::Result<usize> {
         let report = self.folder.run(&["audit", "verify", "--json"]).await;
-        if self.losable.is_none() {
-            anyhow::ensure!(report.code == 0, "audit verify: {report:?}");
-            anyhow::ensure!(report.json()[0]["faults"] == json!([]), "audit verify: {report:?}");
+        let faults = report.json()[0]["faults"].as_array().cloned().context("a report of audit verify")?;
+        match &self.losable {
+            None => anyhow::ensure!(report.code == 0 && faults.is_empty(), "audit verify: {report:?}"),
+            Some(_) => {
+                let is_loss = |fault: &Value| fault["fault"] == "missing";
+                anyhow::ensure!(faults.iter().all(is_loss), "audit verify: {report:?}");
+            }
         }
         let master = MasterKey::read(&self.folder.path("master.key"))?;
         let store = storage::open(&self.behind, 4, sts_tests::keyring::row_codes(&master)).await?;
-        let issued = check_invariants(&*store, &master, self.folder.issuer()).await;
+        let issued = match &self.losable {
+            None => check_invariants(&*store, &master, self.folder.issuer()).await,
+            Some(_) => check_invariants_after_loss(&*store, &master, self.folder.issuer()).await,
+        };
         store.close().await;
         let issued = issued?;
-        if let Some(losable) = self.losable {
-            let lost = self.load.ledger.strike_lost(&issued);
-            anyhow::ensure!(lost <= losable, "{lost} tokens lost, of {losable} that the standby did not receive");
-            let faults = report.json()[0]["faults"].as_array().map_or(0, Vec::len);
-            self.notes.push(format!("{lost} of {losable} tokens of the gap lost, {faults} chains with missing rows"));
+        if let Some(losable) = &self.losable {
+            let lost = self.load.ledger.strike_lost(&issued, losable);
+            let gap = losable.len();
+            anyhow::ensure!(lost == gap, "{lost} tokens lost, of {gap} that the standby did not receive");
+            self.notes.push(format!("all {gap} tokens of the gap lost, {} chains with missing rows", faults.len()));
         }
         self.load.ledger.compare(&issued)?;
         anyhow::ensure!(!self.load.ledger.is_empty(), "no token was received: that is no load");

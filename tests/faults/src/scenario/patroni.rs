@@ -65,14 +65,14 @@ pub(super) async fn leader_killed(run: Run) -> anyhow::Result<Outcome> {
     anyhow::ensure!(served < SERVED_WITHIN, "served again after {served:?}");
     trial.tokens(CALM).await?;
     trial.notes.push(format!(
-        "a new leader {} ms after the kill, all servers issue {} ms after it",
+        "a new leader {} ms, and all servers issuing {} ms after the kill",
         elected.as_millis(),
         served.as_millis()
     ));
     Ok(Outcome::Held(trial.end().await?))
 }
 
-/// The programs that this machine lacks.
+/// The reason why this machine cannot run it, if any.
 fn missing() -> anyhow::Result<Option<&'static str>> {
     if std::fs::metadata("/proc/self")?.uid() != 0 {
         return Ok(Some("only root can run Patroni as the user postgres"));
@@ -180,6 +180,8 @@ impl Node {
         self.patroni.wait()?;
         if let Some(postmaster) = self.postmaster() {
             run(Command::new("kill").args(["-KILL", &postmaster]))?;
+            // Its id may soon be that of another process.
+            std::fs::remove_file(self.data.join("postmaster.pid"))?;
         }
         Ok(())
     }

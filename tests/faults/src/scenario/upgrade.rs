@@ -60,6 +60,7 @@ pub(super) async fn forward_and_back(run: Run) -> anyhow::Result<Outcome> {
     let took = begun.elapsed();
     anyhow::ensure!(migrated.code == 0, "migrate: {migrated:?}");
     let after = schema(database.url()).await?;
+    anyhow::ensure!(after > before, "the former release has the schema of this one: nothing was migrated");
     trial.tokens(BETWEEN).await?;
     verified("the former release", &audit_verify(&trial, &program).await)?;
     verified("this release", &trial.folder.run(&["audit", "verify", "--json"]).await)?;
@@ -75,9 +76,11 @@ pub(super) async fn forward_and_back(run: Run) -> anyhow::Result<Outcome> {
     for slot in 0..3 {
         releases.replace(&mut trial, slot, true).await?;
     }
+    // The former program reads the rows of this release.
+    verified("the former release, at the end", &audit_verify(&trial, &program).await)?;
     anyhow::ensure!(schema(database.url()).await? == after, "a former server has changed the schema");
     trial.notes.push(format!(
-        "schema {before} to {after} with {events} events in {} ms; a disablement was followed within {} ms by servers of the other release",
+        "{before} to {after} migrations with {events} events in {} ms; a disablement was followed within {} ms by another server",
         took.as_millis(),
         releases.slowest.as_millis()
     ));
@@ -107,10 +110,10 @@ impl Releases {
     }
 }
 
-/// The latest migration.
+/// The number of migrations.
 async fn schema(url: &str) -> anyhow::Result<i64> {
     let mut connection = PgConnection::connect(url).await?;
-    let version = sqlx::query_scalar("SELECT MAX(version) FROM _sqlx_migrations").fetch_one(&mut connection).await?;
+    let version = sqlx::query_scalar("SELECT COUNT(*) FROM _sqlx_migrations").fetch_one(&mut connection).await?;
     connection.close().await?;
     Ok(version)
 }
