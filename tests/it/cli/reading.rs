@@ -1,4 +1,4 @@
-//! Commands that only read: they open no master key.
+//! Commands that only read: they need no master key.
 
 use super::{IDP, Shop};
 
@@ -46,7 +46,7 @@ async fn a_command_that_only_reads_needs_no_master_key_and_one_that_verifies_or_
 }
 
 #[tokio::test]
-async fn without_the_master_key_an_altered_row_is_shown_as_it_is_stored() {
+async fn an_altered_row_is_disabled_and_without_the_master_key_it_is_shown_as_it_is_stored() {
     let (shop, server) = Shop::serving().await;
     assert_eq!(server.end().await, Some(0));
     let url = format!("sqlite://{}", shop.folder.path("sts.db").display());
@@ -56,7 +56,10 @@ async fn without_the_master_key_an_altered_row_is_shown_as_it_is_stored() {
     sqlx::query(altered).execute(&mut database).await.expect("a row");
     let accepted = shop.folder.run(&["registry", "accept", "--dry-run"]).await;
     assert!(accepted.ended_with(0).contains("coordinator->inventory"), "{accepted:?}");
+    let exported = shop.folder.run(&["registry", "export"]).await;
+    assert!(exported.ended_with(0).contains("disabled = true"), "an export is what a server takes: {exported:?}");
     std::fs::remove_file(shop.folder.path("master.key")).expect("it was there");
     let exported = shop.folder.run(&["registry", "export"]).await;
     assert!(exported.ended_with(0).contains("stock:write"), "{exported:?}");
+    assert!(!exported.stdout.contains("disabled = true") && exported.stderr.contains("WARN"), "{exported:?}");
 }

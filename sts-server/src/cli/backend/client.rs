@@ -296,7 +296,13 @@ impl ViaError {
     /// Returns true if the same request may succeed later.
     pub(in crate::cli) fn is_outage(&self) -> bool {
         let is_later = |problem: &ApiProblem| [429, 503].contains(&problem.status);
-        matches!(self, Self::NoAnswer { .. }) || matches!(self, Self::Refused(problem) if is_later(problem))
+        match self {
+            Self::NoAnswer { .. } => true,
+            Self::Refused(problem) => is_later(problem),
+            // The answer of a proxy before the server.
+            Self::Foreign { status, .. } => matches!(status.as_u16(), 429 | 502 | 503 | 504),
+            _ => false,
+        }
     }
 
     /// Returns true if the named object does not exist.

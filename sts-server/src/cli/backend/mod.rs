@@ -25,6 +25,7 @@ use crate::admin::{
 use crate::approval::{ApprovalAct, SeenApproval};
 use crate::config::Config;
 use crate::exchange::Explanation;
+use crate::keys::MasterKey;
 use crate::server::{self, Foundation, StartError, Surroundings};
 use crate::service::Sts;
 use crate::storage::{self, RowCodes};
@@ -184,11 +185,7 @@ impl ReadBackend {
     pub(super) async fn approvals(&self) -> Result<Vec<SeenApproval>, CliError> {
         match self {
             Self::Database(records) => Ok(records.approvals().await?),
-            Self::Server(server) => {
-                let mut approvals: Vec<SeenApproval> = server.list(&["approvals"], "approvals").await?;
-                approvals.sort_by(|left, right| (left.requested_at, &left.id).cmp(&(right.requested_at, &right.id)));
-                Ok(approvals)
-            }
+            Self::Server(server) => Ok(server.list(&["approvals"], "approvals").await?),
         }
     }
 
@@ -207,8 +204,8 @@ impl ReadBackend {
     }
 }
 
-/// Opens the database of the configuration for a command that only reads, without the master key.
-/// Rows are not compared with their codes.
+/// Opens the database of the configuration for a command that only reads. Rows are compared with their
+/// codes if the master key can be read: an altered row is disabled, as a server takes it.
 pub(super) async fn records(
     options: &Options,
     surroundings: Surroundings,
@@ -216,7 +213,15 @@ pub(super) async fn records(
 ) -> Result<Records, CliError> {
     let config = configuration(options, out)?;
     let location = server::location(&config.database).map_err(StartError::from)?;
-    let store = storage::open_at(&location, RowCodes::unchecked(surroundings.entropy)).await?;
+    let codes = match MasterKey::read(&config.keys.master_key_file) {
+        Ok(master) => master.row_codes(&surroundings.entropy),
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "without the master key, altered rows are shown as they are stored");
+            RowCodes::unchecked(surroundings.entropy)
+        }
+    };
+    let store = storage::open_at(&location, codes).await?;
     let store = store.for_operators().unwrap_or(store);
     Ok(Records::new(store, surroundings.clock, &config))
 }
