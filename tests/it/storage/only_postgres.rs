@@ -205,6 +205,7 @@ async fn a_migration_that_replaces_indexes_of_approvals_blocks_no_writer_behind_
         "CREATE INDEX approvals_by_principal ON approvals (principal_sub, requested_at)",
         "CREATE INDEX approvals_by_expiry ON approvals (expires_at)",
         "DROP TABLE delegation_uses",
+        "DROP INDEX revocations_by_expiry",
         "ALTER TABLE audit_summaries DROP COLUMN counts_uses",
         "DELETE FROM _sqlx_migrations WHERE version >= 19",
     ] {

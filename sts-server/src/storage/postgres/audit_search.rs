@@ -171,7 +171,7 @@ pub(super) async fn summarize(pool: &Pool, settled: &Settled) -> Result<u64, Pos
     sqlx::query(
         "INSERT INTO audit_summaries (segment, names, identifiers, counts_uses)
          SELECT *, 1 FROM UNNEST($1::BIGINT[], $2::BYTEA[], $3::BYTEA[])
-         ON CONFLICT (segment) DO UPDATE SET counts_uses = 1",
+         ON CONFLICT (segment) DO UPDATE SET counts_uses = 1 WHERE audit_summaries.counts_uses = 0",
     )
     .bind(summaries.iter().map(|summary| summary.segment).collect::<Vec<i64>>())
     .bind(summaries.iter().map(|summary| summary.names.as_slice()).collect::<Vec<&[u8]>>())

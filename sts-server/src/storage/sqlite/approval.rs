@@ -283,7 +283,8 @@ pub(super) async fn purge(
         .bind(portion.cast_signed())
         .fetch_all(&mut *transaction)
         .await?;
-    let next = closed.last().map(ApprovalColumns::place);
+    let is_full = closed.len() as u64 == portion;
+    let next = closed.last().filter(|_| is_full).map(ApprovalColumns::place);
     let ids: Vec<&str> = coded::vouched_keys(&closed, codes).into_iter().map(|[id, ..]| id).collect();
     if ids.is_empty() {
         return Ok((0, next));

@@ -125,7 +125,7 @@ pub(super) async fn summarize(readers: &SqlitePool, writer: &SqlitePool) -> Resu
     for AuditSummary { segment, names, identifiers, .. } in &summaries {
         sqlx::query(
             "INSERT INTO audit_summaries (segment, names, identifiers, counts_uses) VALUES (?1, ?2, ?3, 1)
-             ON CONFLICT (segment) DO UPDATE SET counts_uses = 1",
+             ON CONFLICT (segment) DO UPDATE SET counts_uses = 1 WHERE audit_summaries.counts_uses = 0",
         )
         .bind(segment)
         .bind(names)

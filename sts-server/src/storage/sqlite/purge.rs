@@ -73,7 +73,8 @@ async fn delete_revocations(
     .bind(PORTION.cast_signed())
     .fetch_all(&mut *transaction)
     .await?;
-    let next = expired.last().map(RevocationColumns::place);
+    let is_full = expired.len() as u64 == PORTION;
+    let next = expired.last().filter(|_| is_full).map(RevocationColumns::place);
     let expired = coded::vouched_keys(&expired, codes);
     if expired.is_empty() {
         return Ok((0, next));
