@@ -15,7 +15,7 @@ use crate::key_set::{KeySet, LostKey, MAX_KEYS};
 pub const MAX_KEY_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The maximum number of lost keys of one set that the log names.
-const MAX_TOLD: usize = 20;
+pub(crate) const MAX_TOLD: usize = 20;
 
 /// The keys of the last successful read, and the outcome of the latest attempt. A well-formed set
 /// replaces the former set, even if it is empty. After a failure, the former set stays in use for

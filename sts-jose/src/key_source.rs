@@ -11,7 +11,7 @@ use crate::certificate_authorities::CertificateAuthorities;
 use crate::encryption_key::EncryptionKey;
 use crate::fetch_error::FetchError;
 use crate::file_key_set::FileKeySet;
-use crate::held_keys::{HeldKeys, Origin, lost_keys, missing, tell_lost_keys};
+use crate::held_keys::{HeldKeys, MAX_TOLD, Origin, lost_keys, missing, tell_lost_keys};
 use crate::key_lookup::{KeyLookupError, KeySetFaults, KeySetHealth};
 use crate::key_set::KeySet;
 use crate::remote::RemoteKeySet;
@@ -169,7 +169,9 @@ impl KeySource {
     /// Returns the faults of the source.
     pub fn faults(&self) -> KeySetFaults {
         match self {
-            Self::Inline(keys) => KeySetFaults { lost: keys.lost().to_vec(), ..KeySetFaults::default() },
+            Self::Inline(keys) => {
+                KeySetFaults { lost: keys.lost().iter().take(MAX_TOLD).cloned().collect(), ..KeySetFaults::default() }
+            }
             Self::Remote(remote) => remote.faults(),
             Self::File(file) => file.faults(),
         }

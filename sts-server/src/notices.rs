@@ -257,7 +257,7 @@ impl PushError {
     /// fault of its own.
     fn may_pass_later(&self) -> bool {
         match self {
-            // A receiver whose answer is too long has taken the notice.
+            // A receiver whose answer is too long gets the notice once, also if its status was a failure.
             Self::Request(_) | Self::Fetch(FetchError::TooLarge(_)) => false,
             Self::Fetch(_) => true,
             Self::Status(status) => *status == 429 || *status >= 500,

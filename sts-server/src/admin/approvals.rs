@@ -39,7 +39,11 @@ impl Records {
         Ok(SeenApproval::of(approval, self.now()))
     }
 
-    async fn read_approvals(&self) -> Result<Approvals, StorageError> {
+    /// Returns the stored approvals.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub async fn read_approvals(&self) -> Result<Approvals, StorageError> {
         Ok(Approvals::of(&self.store.approvals().await?).0)
     }
 }

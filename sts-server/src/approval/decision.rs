@@ -87,11 +87,11 @@ impl Approval {
                 let remember = SignedDuration::from_secs(self.content.remember.as_seconds());
                 now.checked_add(remember).unwrap_or(now)
             }
-            ApprovalState::Pending
-            | ApprovalState::Denied
-            | ApprovalState::Withdrawn
-            | ApprovalState::Expired
-            | ApprovalState::Ended => self.row.expires_at,
+            // Closed at once: it counts as closed from now on, and is deleted a day later.
+            ApprovalState::Withdrawn => self.row.expires_at.min(now),
+            ApprovalState::Pending | ApprovalState::Denied | ApprovalState::Expired | ApprovalState::Ended => {
+                self.row.expires_at
+            }
         };
         let name = match by {
             DecidedBy::User => format!("{} of {}", self.content.sub_id.sub, self.content.sub_id.iss),

@@ -26,7 +26,7 @@ pub const MOST_PENDING: u32 = 10_000;
 /// The most approvals of one user that are open: they wait, or are granted and remembered. Closed ones do
 /// not count, so that an agent whose requests are denied or expire cannot lock the user out.
 pub const MOST_OPEN_OF_USER: u32 = 300;
-/// The most approvals that are granted and remembered, of all users.
+/// The most approvals that are granted and remembered, of all users, when another one is requested.
 pub const MOST_GRANTED: u32 = 10_000;
 /// The period of [`QUOTA`].
 pub const QUOTA_PERIOD: SignedDuration = SignedDuration::from_hours(1);

@@ -69,6 +69,12 @@ impl Approval {
 }
 
 impl Approvals {
+    /// Returns false if no approvals were read, because their table cannot be.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        self.version != Version::default()
+    }
+
     /// The name of the table, in faults.
     pub const TABLE: &'static str = "approvals";
 

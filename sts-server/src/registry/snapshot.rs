@@ -113,6 +113,9 @@ impl Registry {
             let is_known = known.believed.contains(&coded.code);
             let is_believed = if stored.is_whole { coded.is_vouched } else { is_known };
             if !is_believed {
+                if coded.row.kind == EntryKind::Agent {
+                    registry.disabled_by_admin.insert(coded.row.id.clone());
+                }
                 registry.add_disabled(&coded.row, known);
                 continue;
             }

@@ -215,7 +215,7 @@ impl Snapshot {
     async fn follow_approvals(&mut self, store: &dyn Store) {
         if let Err(error) = self.read_approvals(store).await {
             // Logged once: the next read compares with the version of no approvals.
-            if self.approvals.version() != Version::default() {
+            if self.approvals.is_read() {
                 let error = &error as &dyn std::error::Error;
                 tracing::warn!(error, "failed to read the approvals: none counts until they can be read");
             }

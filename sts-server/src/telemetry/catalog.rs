@@ -209,7 +209,7 @@ pub(crate) static CERTIFICATE_EXPIRES: Metric = metric(
     "sts_certificate_expires_timestamp_seconds",
     Gauge,
     &[],
-    "Time at which the served certificate, or one of its chain, expires: the first of them, in seconds since 1970. Absent without TLS.",
+    "Time at which the served certificate expires, in seconds since 1970. Absent without TLS.",
 );
 pub(crate) static CERTIFICATE_LIFETIME: Metric = metric(
     "sts_certificate_lifetime_seconds",

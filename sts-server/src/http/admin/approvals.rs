@@ -1,5 +1,7 @@
 //! `/admin/v1/approvals`: the approvals that persons decide on.
 
+use std::sync::Arc;
+
 use axum::extract::{Request, State};
 use axum::response::Response;
 use serde::Serialize;
@@ -11,7 +13,7 @@ use super::pages::Page;
 use super::refused::Refused;
 use super::{AdminApi, answer};
 use crate::admin::ApprovalDecision;
-use crate::approval::{ApprovalList, SeenApproval};
+use crate::approval::{ApprovalList, Approvals, SeenApproval};
 use crate::config::Role;
 
 /// A page of approvals.
@@ -40,16 +42,25 @@ pub(super) struct ApprovalsPage {
 pub(super) async fn list(State(api): State<AdminApi>, request: Request) -> Response {
     let act = async move |api: AdminApi, asked: Asked| {
         let request = asked.page()?;
-        // What another server has committed is listed too.
-        api.app.sts.refresh().await?;
-        let (snapshot, now) = (api.app.sts.snapshot(), api.app.sts.now());
+        let (approvals, now) = (current(&api).await?, api.app.sts.now());
         // One more than the page has tells whether there is a next one.
         let most = request.limit().saturating_add(1) as usize;
-        let listed = snapshot.approvals.page(ApprovalList::All, request.after(), most, now).approvals;
+        let listed = approvals.page(ApprovalList::All, request.after(), most, now).approvals;
         let Page { elements, next } = request.page(listed, |approval| approval.id.clone());
         Ok::<_, Refused>(answer::json(&ApprovalsPage { approvals: elements, next }))
     };
     call::answer(api, request, Role::Reader, act).await
+}
+
+/// Returns the approvals of this server, with those that another server has committed. If its snapshot has
+/// none, because they could not be read, they are read.
+pub(super) async fn current(api: &AdminApi) -> Result<Arc<Approvals>, Refused> {
+    api.app.sts.refresh().await?;
+    let snapshot = api.app.sts.snapshot();
+    if snapshot.approvals.is_read() {
+        return Ok(Arc::clone(&snapshot.approvals));
+    }
+    Ok(Arc::new(api.administration.read_approvals().await?))
 }
 
 /// Shows an approval.

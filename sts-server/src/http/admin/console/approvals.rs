@@ -4,6 +4,7 @@ use askama::Template;
 use axum::extract::{Request, State};
 use axum::response::Response;
 
+use super::super::approvals::current;
 use super::super::call::{self, Asked};
 use super::super::refused::Refused;
 use super::super::turns::Turn;
@@ -60,12 +61,11 @@ pub(super) async fn list(State(api): State<AdminApi>, request: Request) -> Respo
         let given = asked.query(&["list", "after"])?;
         let (alone, after) = (given.get("list"), given.get("after"));
         let frame = Frame::new(&api, &asked);
-        api.app.sts.refresh().await?;
-        let (snapshot, now) = (api.app.sts.snapshot(), api.app.sts.now());
+        let (approvals, now) = (current(&api).await?, api.app.sts.now());
         let may_decide = frame.role >= Role::Operator;
         let shown = LISTS.into_iter().filter(|(name, ..)| alone.is_none_or(|alone| alone == *name));
         let lists = shown.map(|(name, title, list)| {
-            let page = snapshot.approvals.page(list, after.filter(|_| alone.is_some()), MOST, now);
+            let page = approvals.page(list, after.filter(|_| alone.is_some()), MOST, now);
             ShownList::of((name, title), page, may_decide)
         });
         let lists = lists.collect();

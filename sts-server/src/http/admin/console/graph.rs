@@ -228,7 +228,7 @@ fn draw(rules: &[RuleRow], center: &str, disabled: &BTreeSet<String>) -> Drawing
                 rule.actor, rule.target, rule.scopes, rule.binding
             ),
             needs_approval: !rule.approval.is_empty(),
-            is_bound: is_bound(rule),
+            is_bound: rule.is_bound,
             label: is_labelled.then(|| ArrowLabel { x: f64::midpoint(x1, x2), y: f64::midpoint(y1, y2) - 5.0, text }),
             is_disabled: rule.is_disabled,
         }
@@ -238,14 +238,9 @@ fn draw(rules: &[RuleRow], center: &str, disabled: &BTreeSet<String>) -> Drawing
 
 /// Returns the label of an arrow: its scopes, and whether it needs an approval or a key.
 fn arrow_label(rule: &RuleRow) -> String {
-    let marks = [(!rule.approval.is_empty(), " + approval"), (is_bound(rule), " + key")];
+    let marks = [(!rule.approval.is_empty(), " + approval"), (rule.is_bound, " + key")];
     let marks: String = marks.into_iter().filter_map(|(is_so, mark)| is_so.then_some(mark)).collect();
     format!("{}{marks}", shortened(&rule.scopes, LABEL_CHARS))
-}
-
-/// Returns true if each token of the delegation is bound to a key.
-fn is_bound(rule: &RuleRow) -> bool {
-    matches!(rule.binding, "DPoP key" | "client certificate" | "DPoP key and client certificate")
 }
 
 /// Returns a curve from the right side of a box to the left side of another.

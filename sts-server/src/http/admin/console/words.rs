@@ -22,6 +22,8 @@ pub(super) struct RuleRow {
     pub(super) approval: String,
     /// The key that a token is bound to.
     pub(super) binding: &'static str,
+    /// True if each token is bound to a key.
+    pub(super) is_bound: bool,
     pub(super) is_disabled: bool,
     pub(super) expires_at: String,
     /// The time since the last use; empty where it was not looked up.
@@ -52,6 +54,7 @@ impl RuleRow {
     }
 
     pub(super) fn of(rule: &Delegation, registry: &Registry) -> Self {
+        let (binding, is_bound) = binding(rule, registry);
         Self {
             actor: rule.actor.clone(),
             actor_href: href("agents", &rule.actor),
@@ -60,7 +63,8 @@ impl RuleRow {
             scopes: scopes(rule),
             tenants: tenants(&rule.tenants),
             approval: approval(rule),
-            binding: binding(rule, registry),
+            binding,
+            is_bound,
             is_disabled: rule.disabled,
             expires_at: rule.expires_at.map(to_the_minute).unwrap_or_default(),
             last_use: String::new(),
@@ -138,21 +142,21 @@ fn approval(rule: &Delegation) -> String {
     format!("{}: {}", approval.by.as_str(), what.join(" "))
 }
 
-/// Returns the key that tokens of a delegation are bound to.
-fn binding(rule: &Delegation, registry: &Registry) -> &'static str {
+/// Returns the key that tokens of a delegation are bound to, and whether each is.
+fn binding(rule: &Delegation, registry: &Registry) -> (&'static str, bool) {
     let [actor, target] = [&rule.actor, &rule.target].map(|id| registry.agent(id));
     let actor = |is: fn(&Agent) -> bool| actor.is_some_and(|actor| is(actor));
     let target = |is: fn(&Agent) -> bool| target.is_some_and(|target| is(target));
     if target(|target| target.bearer_only) {
-        return "bearer token";
+        return ("bearer token", false);
     }
     let dpop =
         target(|target| target.dpop_bound_access_tokens_required) || actor(|actor| actor.dpop_bound_access_tokens);
     match (dpop, actor(|actor| actor.tls_client_certificate_bound_access_tokens)) {
-        (true, true) => "DPoP key and client certificate",
-        (true, false) => "DPoP key",
-        (false, true) => "client certificate",
-        (false, false) => "if a key is proved",
+        (true, true) => ("DPoP key and client certificate", true),
+        (true, false) => ("DPoP key", true),
+        (false, true) => ("client certificate", true),
+        (false, false) => ("if a key is proved", false),
     }
 }
 
